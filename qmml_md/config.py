@@ -1,0 +1,178 @@
+"""The run configuration: one YAML file, checked by pydantic, units in the key names, unknown keys refused.
+
+The models here are the single source of the config reference (``docs/config.md``), of the JSON schema
+(``qmml template --schema``) and of the template (``qmml template``). Reading files and naming lines is in
+``config_file.py``.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[float, Field(gt=0)]
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: frozen, and refusing unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class System(Section):
+    """What is simulated."""
+
+    structure: Path = Field(description="PDB, PDBx/mmCIF or extended XYZ file, relative to this file.")
+    periodic: bool | None = Field(
+        default=None, description="Whether the box repeats; by default as the structure file says."
+    )
+    formal_charges: dict[str, int] = Field(
+        default_factory=dict,
+        description="Formal charge of a whole residue by residue name, in e; residues not named are neutral.",
+    )
+
+
+class Ensemble(Section):
+    """The surface that moves the atoms."""
+
+    weights: str = Field(
+        default="ani1x",
+        description="`ani1x`, `ani1ccx`, `ani2x`, or the path of a .safetensors file with its .json card.",
+    )
+    force: Literal["torchforce", "pythonforce"] = Field(
+        default="torchforce", description="How the ensemble is handed to OpenMM."
+    )
+    precision: Literal["single", "double"] = Field(
+        default="single",
+        description="Arithmetic of features and networks. Geometry and sums of energies are always double.",
+    )
+    platform: Literal["auto", "Reference", "CPU", "CUDA"] = Field(
+        default="auto", description="OpenMM platform; `auto` takes CUDA, then CPU, then Reference."
+    )
+    threads: PositiveInt | None = Field(
+        default=None, description="Threads for torch and PySCF; by default all cores. One thread is reproducible."
+    )
+
+
+class Dynamics(Section):
+    """How the atoms move."""
+
+    integrator: Literal["langevin", "verlet"] = Field(
+        default="langevin", description="BAOAB Langevin (NVT) or velocity Verlet (NVE)."
+    )
+    timestep_fs: Positive = Field(default=0.5, le=2.0, description="Time step, in fs.")
+    steps: PositiveInt = Field(default=2000, description="Steps of the run, equilibration not counted.")
+    temperature_K: Positive = Field(default=300.0, description="Temperature of thermostat and initial velocities, in K.")
+    friction_per_ps: Positive = Field(default=1.0, description="Langevin friction, in 1/ps.")
+    minimise: bool = Field(default=True, description="Minimise the energy on the ensemble before the first step.")
+    equilibration_steps: int = Field(
+        default=0, ge=0, description="Langevin steps before step 0 that are neither stored nor learned from."
+    )
+    seed: int = Field(default=1, ge=0, lt=2**31, description="Seed of every random stream of the run.")
+
+
+class Region(Section):
+    """Where Region A goes: the atoms that quantum mechanics looks at."""
+
+    check_every_steps: PositiveInt = Field(default=20, description="N: steps between looks at the disagreement.")
+    enter_eV_per_A: Positive = Field(
+        default=0.6, description="An atom whose disagreement reaches this becomes core, in eV/Å."
+    )
+    stay_eV_per_A: Positive = Field(
+        default=0.4, description="A core atom stays core while its disagreement is at least this, in eV/Å."
+    )
+    buffer_A: float = Field(
+        default=3.5, ge=0, description="Whole molecules within this distance of the core join as buffer, in Å."
+    )
+    max_qm_atoms: PositiveInt = Field(default=24, description="Most atoms of one quantum cluster, link atoms included.")
+
+    @model_validator(mode="after")
+    def _hysteresis(self) -> "Region":
+        if self.stay_eV_per_A > self.enter_eV_per_A:
+            raise ValueError("stay_eV_per_A must not exceed enter_eV_per_A, or atoms would leave as they enter")
+        return self
+
+
+class Reference(Section):
+    """The quantum level that labels are computed at."""
+
+    method: str = Field(default="wb97x", description="`hf` or a PySCF exchange-correlation functional.")
+    basis: str = Field(default="6-31g*", description="PySCF basis set name.")
+    cartesian: bool = Field(default=True, description="Cartesian d functions, as ANI was trained with.")
+    density_fit: bool = Field(default=True, description="Density fitting (RI) of Coulomb and exchange.")
+    grid_level: int = Field(default=3, ge=0, le=9, description="PySCF integration grid level.")
+    charge: int | None = Field(
+        default=None, description="Charge of every cluster, in e; by default the sum of its formal charges."
+    )
+    multiplicity: PositiveInt | None = Field(
+        default=None, description="2S+1 of every cluster; by default 1, and odd electrons are refused."
+    )
+    scf_tolerance_hartree: Positive = Field(default=1e-9, description="SCF energy convergence, in hartree.")
+    max_cycles: PositiveInt = Field(default=60, description="SCF cycles per rung of the ladder.")
+    time_limit_s: Positive = Field(default=600.0, description="Longest time for one label, in s.")
+    max_labels: int = Field(default=50, ge=0, description="Most labels that the run may compute.")
+
+
+class Learning(Section):
+    """How the ensemble learns from labels, and when a new model is refused."""
+
+    enabled: bool = Field(default=True, description="Whether labels are trained on at all.")
+    force_rmse_eV_per_A: Positive = Field(default=0.005, description="Tolerance: RMSE of forces over the labels, eV/Å.")
+    force_maxresid_eV_per_A: Positive = Field(
+        default=0.05, description="Tolerance: largest residual of a force component over the labels, eV/Å."
+    )
+    anchor_weight: float = Field(
+        default=0.1, ge=0, description="Weight of staying at the starting model's forces on unlabelled frames."
+    )
+    anchor_frames: int = Field(default=40, ge=0, description="Unlabelled clusters kept as anchors.")
+    anchors_per_step: PositiveInt = Field(default=8, description="Anchors drawn for each optimiser step.")
+    energy_weight: float = Field(
+        default=0.01, ge=0, description="Weight of the energy term, per atom, in (eV/Å)²/(eV/atom)²."
+    )
+    learning_rate: Positive = Field(default=3e-4, description="Adam learning rate at the start of an update.")
+    max_epochs: PositiveInt = Field(default=1500, description="Most optimiser steps of one update.")
+    max_anchor_shift_eV_per_A: Positive = Field(
+        default=0.1,
+        description="Gate: an update that moves the forces on held-out unlabelled frames by more than this (RMS) is refused.",
+    )
+
+
+class Output(Section):
+    """What is written, and how often."""
+
+    frame_every_steps: PositiveInt = Field(default=10, description="Steps between stored frames.")
+    commit_every_steps: PositiveInt = Field(
+        default=100, description="Steps between commits: a finished segment, its ledger entries and a checkpoint."
+    )
+
+
+class Audit(Section):
+    """What the auditor judges by."""
+
+    force_rmse_eV_per_A: Positive = Field(
+        default=0.05, description="Tolerance: RMSE between the forces used and the final model's, eV/Å."
+    )
+    force_maxresid_eV_per_A: Positive = Field(
+        default=0.5, description="Tolerance: largest difference of a force component, eV/Å."
+    )
+    drift_kT_per_ns_per_dof: Positive = Field(
+        default=1.0, description="Tolerance: slope of the conserved quantity, kT/ns per degree of freedom."
+    )
+    identity_kj_per_mol: Positive = Field(
+        default=1e-6, description="Tolerance: closure of the ledger identity in each frame, kJ/mol."
+    )
+
+
+class Config(Section):
+    """A whole run."""
+
+    title: str = Field(default="", description="One line for the report.")
+    system: System
+    ensemble: Ensemble = Field(default_factory=Ensemble)
+    dynamics: Dynamics = Field(default_factory=Dynamics)
+    region: Region = Field(default_factory=Region)
+    reference: Reference = Field(default_factory=Reference)
+    learning: Learning = Field(default_factory=Learning)
+    output: Output = Field(default_factory=Output)
+    audit: Audit = Field(default_factory=Audit)

@@ -1,0 +1,1 @@
+"""The run: loop, books, run directory and checkpoints."""

@@ -1,0 +1,84 @@
+"""The energy books: every exchange of energy between the simulated system and anything else is one entry.
+
+The conserved quantity is ``H̃ = K + U_used − Σ amounts``, where the sum runs over all entries so far. It is flat up to
+integrator error whatever was exchanged.
+"""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ..errors import QmmlError
+
+
+class Account(StrEnum):
+    """Where energy can come from or go to."""
+
+    MODEL = "model"
+    RAMP = "ramp"
+    HEAT = "heat"
+    BAROSTAT = "barostat"
+    COM = "com"
+    VELOCITIES = "velocities"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One exchange of energy.
+
+    Attributes:
+        step: step at which it was booked.
+        time: ps.
+        account: where the energy came from.
+        amount: kJ/mol, positive when the system gained energy.
+        cause: one line for a person, for example the model that came and the one that went.
+    """
+
+    step: int
+    time: float
+    account: Account
+    amount: float
+    cause: str
+
+
+class BooksError(QmmlError, ValueError):
+    """An entry that cannot be true."""
+
+
+class Books:
+    """The ledger of a run. ``post`` is the one function that books an exchange."""
+
+    def __init__(self, entries: tuple[Entry, ...] = ()) -> None:
+        self._entries: list[Entry] = []
+        for entry in entries:
+            self.post(entry)
+
+    def post(self, entry: Entry) -> None:
+        """Book one exchange.
+
+        Raises:
+            BooksError: the amount is not finite, or the entry lies before the last one.
+        """
+        if not math.isfinite(entry.amount):
+            raise BooksError(f"{entry.account} entry at step {entry.step}: amount {entry.amount} is not finite")
+        if self._entries and entry.step < self._entries[-1].step:
+            raise BooksError(f"{entry.account} entry at step {entry.step} after one at step {self._entries[-1].step}")
+        self._entries.append(entry)
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """All entries in the order in which they were posted."""
+        return tuple(self._entries)
+
+    @property
+    def count(self) -> int:
+        """Number of entries: a frame stores it, so that its place among the entries is certain."""
+        return len(self._entries)
+
+    def total(self, account: Account | None = None) -> float:
+        """Sum of all amounts, kJ/mol, exactly rounded; of one account if given."""
+        return math.fsum(e.amount for e in self._entries if account is None or e.account == account)
+
+    def conserved(self, *, kinetic: float, potential: float) -> float:
+        """``H̃ = K + U − Σ amounts``, kJ/mol."""
+        return math.fsum([kinetic, potential, *(-e.amount for e in self._entries)])

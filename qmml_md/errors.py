@@ -1,0 +1,69 @@
+"""One root for every error that a user may meet; each says what is wrong, why, and how to mend it.
+
+The command line prints these on one screen without a traceback (``--debug`` shows it). Leaves also derive from the
+built-in that a library user would catch.
+"""
+
+
+class QmmlError(Exception):
+    """Root of all errors raised on purpose.
+
+    Attributes:
+        what: what went wrong, with the offending name and value.
+        cure: what the user can do about it.
+    """
+
+    exit_code = 2
+
+    def __init__(self, what: str, *, cure: str = "") -> None:
+        super().__init__(f"{what}\n  Cure: {cure}" if cure else what)
+        self.what = what
+        self.cure = cure
+
+
+class ConfigError(QmmlError, ValueError):
+    """The configuration file is not valid; names every line and field at once."""
+
+
+class StructureError(QmmlError, ValueError):
+    """The structure cannot be simulated as it stands."""
+
+
+class WeightsError(QmmlError, RuntimeError):
+    """Model weights are missing, cannot be fetched, or do not have the expected hash."""
+
+
+class ElementError(StructureError):
+    """An element of the structure is unknown to the weights."""
+
+
+class RegionError(QmmlError, ValueError):
+    """No cluster can be cut with the present settings."""
+
+
+class LabelError(QmmlError, RuntimeError):
+    """A quantum label could not be computed; logged and skipped, never trained on."""
+
+
+class NotConverged(LabelError):
+    """No rung of the SCF ladder converged."""
+
+
+class LabelTimeout(LabelError):
+    """The label took longer than ``reference.time_limit_s``."""
+
+
+class RunDirectoryError(QmmlError, RuntimeError):
+    """A run directory exists already, is missing, locked, incomplete or of another version."""
+
+
+class AuditError(QmmlError, RuntimeError):
+    """The audit could not be carried out (as opposed to: was carried out and failed)."""
+
+
+class DynamicsError(QmmlError, RuntimeError):
+    """The dynamics cannot go on: NaN, or forces beyond reason."""
+
+
+class InstallationError(QmmlError, RuntimeError):
+    """A library is missing or of a version that cannot work; ``qmml doctor`` tells more."""

@@ -1,0 +1,1 @@
+"""Getting better, honestly: features, fine-tuning, and the gate that refuses a bad update."""

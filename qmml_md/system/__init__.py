@@ -1,0 +1,1 @@
+"""What is simulated: structure files, molecules, and the OpenMM System."""
