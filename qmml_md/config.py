@@ -63,7 +63,9 @@ class Dynamics(Section):
     )
     timestep_fs: Positive = Field(default=0.5, le=2.0, description="Time step, in fs.")
     steps: PositiveInt = Field(default=2000, description="Steps of the run, equilibration not counted.")
-    temperature_K: Positive = Field(default=300.0, description="Temperature of thermostat and initial velocities, in K.")
+    temperature_K: Positive = Field(
+        default=300.0, description="Temperature of thermostat and initial velocities, in K."
+    )
     friction_per_ps: Positive = Field(default=1.0, description="Langevin friction, in 1/ps.")
     minimise: bool = Field(default=True, description="Minimise the energy on the ensemble before the first step.")
     equilibration_steps: int = Field(

@@ -1,0 +1,232 @@
+"""``run.db``: segments, ledger, events, regions, models, labels and timings of a run. What is not in it did not happen.
+
+One SQLite file, written only through ``RunDatabase.commit``: one transaction for each commit of the engine.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import RunDirectoryError
+from .books import Account, Entry
+
+SCHEMA_VERSION = 1
+SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE segments (id INTEGER PRIMARY KEY, first_step INTEGER NOT NULL, last_step INTEGER NOT NULL,
+    frames INTEGER NOT NULL, model TEXT NOT NULL, file TEXT NOT NULL, sha256 TEXT NOT NULL);
+CREATE TABLE ledger (id INTEGER PRIMARY KEY, step INTEGER NOT NULL, time_ps REAL NOT NULL, account TEXT NOT NULL,
+    amount_kj_per_mol REAL NOT NULL, cause TEXT NOT NULL);
+CREATE TABLE events (id INTEGER PRIMARY KEY, step INTEGER NOT NULL, time_ps REAL NOT NULL, kind TEXT NOT NULL,
+    message TEXT NOT NULL, data TEXT NOT NULL);
+CREATE TABLE regions (epoch INTEGER PRIMARY KEY, step INTEGER NOT NULL, core TEXT NOT NULL, atoms TEXT NOT NULL);
+CREATE TABLE models (id TEXT PRIMARY KEY, step INTEGER NOT NULL, parent TEXT NOT NULL, data TEXT NOT NULL);
+CREATE TABLE labels (key TEXT NOT NULL, step INTEGER NOT NULL, model TEXT NOT NULL, region_epoch INTEGER NOT NULL,
+    data TEXT NOT NULL, PRIMARY KEY (key, step));
+CREATE TABLE timings (part TEXT PRIMARY KEY, seconds REAL NOT NULL, calls INTEGER NOT NULL);
+CREATE TABLE checkpoints (id INTEGER PRIMARY KEY, step INTEGER NOT NULL, folder TEXT NOT NULL);
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentRow:
+    """A committed segment: steps it spans, the model it ran on, its file (relative to the run) and its hash."""
+
+    id: int
+    first_step: int
+    last_step: int
+    frames: int
+    model: str
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened, for a person.
+
+    Attributes:
+        kind: `start`, `resume`, `stop`, `finish`, `region`, `label`, `label_failed`, `update_accepted`,
+            `update_refused`.
+        message: one line.
+        data: numbers behind it, JSON-able.
+    """
+
+    step: int
+    time: float
+    kind: str
+    message: str
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionRow:
+    """The region from ``step`` on: core and all atoms, as index lists."""
+
+    epoch: int
+    step: int
+    core: tuple[int, ...]
+    atoms: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRow:
+    """A model that moved the atoms from ``step`` on; ``parent`` is empty for the first.
+
+    ``data`` of an update holds `delta_u_kj_per_mol`, `epochs`, `learning_curve` (rows of epoch, force RMSE in eV/Å,
+    largest residual in eV/Å), `labels` (keys), `force_rmse`, `force_maxresid` (re-measured on the saved model, eV/Å),
+    `anchor_shift` (eV/Å), `wall_time_s`.
+    """
+
+    id: str
+    step: int
+    parent: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelRow:
+    """A label with its prequential score: what ``model`` predicted before it was trained on the label.
+
+    ``data`` holds `parents` (atom indices), `core` (which of them are core, booleans), `sigma` (eV/Å per atom),
+    `error` (norm of the force residual per atom, eV/Å), `force_rmse`, `force_maxresid` (eV/Å), `energy_error_eV`,
+    `wall_time_s`, `rung`, `reused` (whether it came from the store).
+    """
+
+    key: str
+    step: int
+    model: str
+    region_epoch: int
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """Everything that becomes true at once."""
+
+    segment: SegmentRow | None = None
+    entries: Sequence[Entry] = ()
+    events: Sequence[Event] = ()
+    regions: Sequence[RegionRow] = ()
+    models: Sequence[ModelRow] = ()
+    labels: Sequence[LabelRow] = ()
+    timings: dict[str, tuple[float, int]] = field(default_factory=dict)
+    checkpoint: tuple[int, int, str] | None = None
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+class RunDatabase:
+    """The only mutable truth of a run."""
+
+    def __init__(self, path: Path, *, create: bool = False) -> None:
+        if create == path.exists():
+            raise RunDirectoryError(
+                f"{path} {'exists already' if create else 'does not exist'}",
+                cure="`qmml resume RUN` continues a run" if create else "give the folder that `qmml run` made",
+            )
+        self._connection = sqlite3.connect(path, isolation_level=None, timeout=30.0)
+        self._connection.execute("PRAGMA journal_mode=WAL")
+        self._connection.execute("PRAGMA synchronous=FULL")
+        if create:
+            self._connection.executescript("BEGIN;" + SCHEMA + "COMMIT;")
+            self.commit(Commit(meta={"schema_version": SCHEMA_VERSION}))
+        elif self.meta("schema_version") != SCHEMA_VERSION:
+            raise RunDirectoryError(
+                f"{path} has schema version {self.meta('schema_version')}, this program reads {SCHEMA_VERSION}",
+                cure="read the run with the version of qmml-md that wrote it",
+            )
+
+    def close(self) -> None:
+        """Release the file."""
+        self._connection.close()
+
+    def commit(self, commit: Commit) -> None:
+        """Make everything in ``commit`` true in one transaction."""
+        with self._transaction() as db:
+            if commit.segment is not None:
+                s = commit.segment
+                row = (s.id, s.first_step, s.last_step, s.frames, s.model, s.file, s.sha256)
+                db.execute("INSERT INTO segments VALUES (?,?,?,?,?,?,?)", row)
+            db.executemany(
+                "INSERT INTO ledger(step, time_ps, account, amount_kj_per_mol, cause) VALUES (?,?,?,?,?)",
+                [(e.step, e.time, str(e.account), e.amount, e.cause) for e in commit.entries],
+            )
+            db.executemany(
+                "INSERT INTO events(step, time_ps, kind, message, data) VALUES (?,?,?,?,?)",
+                [(e.step, e.time, e.kind, e.message, json.dumps(e.data)) for e in commit.events],
+            )
+            regions = [(r.epoch, r.step, json.dumps(r.core), json.dumps(r.atoms)) for r in commit.regions]
+            db.executemany("INSERT INTO regions VALUES (?,?,?,?)", regions)
+            models = [(m.id, m.step, m.parent, json.dumps(m.data)) for m in commit.models]
+            db.executemany("INSERT INTO models VALUES (?,?,?,?)", models)
+            labels = [(x.key, x.step, x.model, x.region_epoch, json.dumps(x.data)) for x in commit.labels]
+            db.executemany("INSERT INTO labels VALUES (?,?,?,?,?)", labels)
+            timings = [(part, seconds, calls) for part, (seconds, calls) in commit.timings.items()]
+            db.executemany("INSERT OR REPLACE INTO timings VALUES (?,?,?)", timings)
+            if commit.checkpoint is not None:
+                db.execute("INSERT INTO checkpoints VALUES (?,?,?)", commit.checkpoint)
+            meta = [(key, json.dumps(value)) for key, value in commit.meta.items()]
+            db.executemany("INSERT OR REPLACE INTO meta VALUES (?,?)", meta)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._connection
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+    def meta(self, key: str) -> Any:
+        """A value of the run as a whole; None if it was never set."""
+        row = self._connection.execute("SELECT value FROM meta WHERE key=?", (key,)).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def segments(self) -> list[SegmentRow]:
+        """All segments in the order of time."""
+        names = ("id", "first_step", "last_step", "frames", "model", "file", "sha256")
+        rows = self._connection.execute("SELECT * FROM segments ORDER BY id")
+        return [SegmentRow(**dict(zip(names, row, strict=True))) for row in rows]
+
+    def entries(self) -> list[Entry]:
+        """The ledger in the order of posting."""
+        query = "SELECT step, time_ps, account, amount_kj_per_mol, cause FROM ledger ORDER BY id"
+        rows = self._connection.execute(query)
+        return [Entry(step=r[0], time=r[1], account=Account(r[2]), amount=r[3], cause=r[4]) for r in rows]
+
+    def events(self) -> list[Event]:
+        """All events in the order in which they happened."""
+        rows = self._connection.execute("SELECT step, time_ps, kind, message, data FROM events ORDER BY id")
+        return [Event(step=r[0], time=r[1], kind=r[2], message=r[3], data=json.loads(r[4])) for r in rows]
+
+    def regions(self) -> list[RegionRow]:
+        """All regions by epoch."""
+        rows = self._connection.execute("SELECT epoch, step, core, atoms FROM regions ORDER BY epoch")
+        return [
+            RegionRow(epoch=r[0], step=r[1], core=tuple(json.loads(r[2])), atoms=tuple(json.loads(r[3]))) for r in rows
+        ]
+
+    def models(self) -> list[ModelRow]:
+        """Every model that the atoms ever moved on, in order."""
+        rows = self._connection.execute("SELECT id, step, parent, data FROM models ORDER BY rowid")
+        return [ModelRow(id=r[0], step=r[1], parent=r[2], data=json.loads(r[3])) for r in rows]
+
+    def labels(self) -> list[LabelRow]:
+        """Every label with its prequential score, in order."""
+        rows = self._connection.execute("SELECT key, step, model, region_epoch, data FROM labels ORDER BY rowid")
+        return [LabelRow(key=r[0], step=r[1], model=r[2], region_epoch=r[3], data=json.loads(r[4])) for r in rows]
+
+    def timings(self) -> dict[str, tuple[float, int]]:
+        """Wall time (s) and number of calls of each part of the run, summed over restarts."""
+        rows = self._connection.execute("SELECT part, seconds, calls FROM timings ORDER BY part")
+        return {r[0]: (r[1], r[2]) for r in rows}
+
+    def last_checkpoint(self) -> tuple[int, int, str] | None:
+        """Number, step and folder of the newest checkpoint."""
+        row = self._connection.execute("SELECT id, step, folder FROM checkpoints ORDER BY id DESC LIMIT 1").fetchone()
+        return None if row is None else (row[0], row[1], row[2])

@@ -1,0 +1,165 @@
+"""Segments: immutable HDF5 files in the MDTraj layout, with what an audit needs beside it, all in float64.
+
+``mdtraj.load("000012.h5")`` opens one. The layout is MDTraj's HDF5 convention 1.1 (datasets ``coordinates``, ``time``,
+``cell_lengths``, ``cell_angles``, ``velocities``, ``kineticEnergy``, ``potentialEnergy``, ``topology``); the additional
+datasets carry the names of ``Frames``.
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from ..errors import RunDirectoryError
+from .frames import ARRAYS, Floats, Frames, Ints
+
+#: Dataset name and unit of each array; names that MDTraj knows take MDTraj's spelling.
+LAYOUT = {
+    "step": ("step", "dimensionless"),
+    "time": ("time", "picoseconds"),
+    "positions": ("coordinates", "nanometers"),
+    "velocities": ("velocities", "nanometers/picosecond"),
+    "forces_used": ("forces_used", "kilojoules_per_mole/nanometer"),
+    "potential_used": ("potentialEnergy", "kilojoules_per_mole"),
+    "kinetic": ("kineticEnergy", "kilojoules_per_mole"),
+    "conserved": ("conserved", "kilojoules_per_mole"),
+    "entries": ("ledger_entries", "dimensionless"),
+    "box": ("box_vectors", "nanometers"),
+    "region_epoch": ("region_epoch", "dimensionless"),
+    "disagreement": ("disagreement", "electronvolts/angstrom"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Particles:
+    """What stays the same in all frames.
+
+    Attributes:
+        numbers: atomic numbers, shape (n,).
+        masses: Da, shape (n,).
+        topology_json: topology in MDTraj's HDF5 JSON form.
+        periodic: whether the box repeats.
+        degrees_of_freedom: after constraints and conserved momentum.
+    """
+
+    numbers: Ints
+    masses: Floats
+    topology_json: str
+    periodic: bool
+    degrees_of_freedom: int
+
+
+def write_segment(path: Path, frames: Frames, particles: Particles) -> str:
+    """Write a segment under a temporary name, sync it, rename it, sync the folder.
+
+    Args:
+        path: final name; must not exist.
+        frames: all on one model.
+        particles: the atoms.
+
+    Returns:
+        SHA-256 of the file, in hexadecimal.
+
+    Raises:
+        RunDirectoryError: the segment exists already, or its frames ran on more than one model.
+    """
+    if path.exists():
+        raise RunDirectoryError(f"segment {path} exists already", cure="resume the run instead of starting it again")
+    if len(set(frames.model_id)) != 1:
+        raise RunDirectoryError(f"segment {path.name} holds frames of {len(set(frames.model_id))} models")
+    temporary = path.with_suffix(".h5.part")
+    with h5py.File(temporary, "w", track_order=False) as file:
+        _write_header(file, frames, particles)
+        for name, (dataset, unit) in LAYOUT.items():
+            _put(file, dataset, getattr(frames, name), unit)
+        if particles.periodic:
+            lengths, angles = box_lengths_and_angles(frames.box)
+            _put(file, "cell_lengths", lengths, "nanometers")
+            _put(file, "cell_angles", angles, "degrees")
+    digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
+    sync_rename(temporary, path)
+    return digest
+
+
+def read_segment(path: Path) -> Frames:
+    """Read all frames of a segment.
+
+    Raises:
+        RunDirectoryError: the file is missing, or not a segment.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            arrays = {name: np.asarray(file[LAYOUT[name][0]][...]) for name in ARRAYS}
+            model_id = str(file.attrs["model_id"])
+    except (OSError, KeyError) as error:
+        raise RunDirectoryError(
+            f"{path} cannot be read as a segment: {error}", cure="restore the file from a copy of the run directory"
+        ) from error
+    return Frames(**arrays, model_id=(model_id,) * len(arrays["step"]))
+
+
+def read_particles(path: Path) -> Particles:
+    """Read what stays the same in all frames from any segment of a run.
+
+    Raises:
+        RunDirectoryError: the file is missing, or not a segment.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            return Particles(
+                numbers=np.asarray(file["atomic_numbers"][...], dtype=np.int64),
+                masses=np.asarray(file["masses"][...], dtype=np.float64),
+                topology_json=bytes(file["topology"][0]).decode(),
+                periodic=bool(file.attrs["periodic"]),
+                degrees_of_freedom=int(file.attrs["degrees_of_freedom"]),
+            )
+    except (OSError, KeyError) as error:
+        raise RunDirectoryError(f"{path} cannot be read as a segment: {error}") from error
+
+
+def box_lengths_and_angles(box: Floats) -> tuple[Floats, Floats]:
+    """Lengths (nm) and angles (degrees) of box vectors.
+
+    Args:
+        box: rows are the vectors a, b, c, shape (f, 3, 3).
+
+    Returns:
+        Lengths, shape (f, 3), and angles α (b, c), β (a, c), γ (a, b), shape (f, 3).
+    """
+    lengths = np.linalg.norm(box, axis=2)
+    pairs = ((1, 2), (0, 2), (0, 1))
+    cosines = [np.einsum("fi,fi->f", box[:, i], box[:, j]) / (lengths[:, i] * lengths[:, j]) for i, j in pairs]
+    return lengths, np.degrees(np.arccos(np.clip(np.stack(cosines, axis=1), -1.0, 1.0)))
+
+
+def sync_rename(temporary: Path, path: Path) -> None:
+    """Make a finished temporary file durable under its final name."""
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _write_header(file: h5py.File, frames: Frames, particles: Particles) -> None:
+    file.attrs["conventions"] = np.bytes_("Pande")
+    file.attrs["conventionVersion"] = np.bytes_("1.1")
+    file.attrs["program"] = np.bytes_("qmml-md")
+    file.attrs["application"] = np.bytes_("qmml-md")
+    file.attrs["model_id"] = frames.model_id[0]
+    file.attrs["periodic"] = int(particles.periodic)
+    file.attrs["degrees_of_freedom"] = particles.degrees_of_freedom
+    file.create_dataset("topology", data=np.array([particles.topology_json.encode("ascii")]))
+    _put(file, "atomic_numbers", particles.numbers, "dimensionless")
+    _put(file, "masses", particles.masses, "daltons")
+
+
+def _put(file: h5py.File, name: str, data: Floats | Ints, unit: str) -> None:
+    dataset = file.create_dataset(name, data=data, track_times=False)
+    dataset.attrs["units"] = np.bytes_(unit)
