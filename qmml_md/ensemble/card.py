@@ -1,8 +1,7 @@
 """The card of an ensemble: everything about a weights file that is not a weight, as JSON beside it."""
 
 import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, fields
 
 from ..errors import WeightsError
 
@@ -63,18 +62,22 @@ class EnsembleCard:
         return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
 
 
-def read_card(path: Path) -> EnsembleCard:
-    """Read a card.
+def card_from_json(text: str, where: str) -> EnsembleCard:
+    """Read a card from JSON; keys that are not of the card are ignored.
+
+    Args:
+        text: the JSON.
+        where: where it came from, for the message.
 
     Raises:
-        WeightsError: the file is missing or is not a card.
+        WeightsError: it is not a card.
     """
     try:
-        fields = json.loads(path.read_text())
-        lists = {key: tuple(value) for key, value in fields.items() if isinstance(value, list)}
-        return EnsembleCard(**{**fields, **lists})
-    except (OSError, ValueError, TypeError) as error:
+        found = json.loads(text)
+        chosen = {f.name: found[f.name] for f in fields(EnsembleCard)}
+        return EnsembleCard(**{key: tuple(v) if isinstance(v, list) else v for key, v in chosen.items()})
+    except (ValueError, TypeError, KeyError) as error:
         raise WeightsError(
-            f"{path} is not a card of model weights: {error}",
+            f"{where} holds no card of model weights: {error}",
             cure="`qmml weights fetch NAME` makes a weights file with its card",
         ) from error

@@ -1,0 +1,234 @@
+"""Weights: reading and writing them, and taking the published ones from where they were published.
+
+A weights file is safetensors; its card (``EnsembleCard``) is its metadata and stands beside it as JSON for a person. The
+SHA-256 of the file is therefore the identity of the whole model. ``ani1x`` and ``ani1ccx`` come from the wheel
+``torchani==2.0`` (MIT licence), fetched once with the user's own pip configuration, checked against a fixed hash, and
+read with ``torchani.neurochem``; ``ani2x`` comes through TorchANI's own downloader. All are cached in the user's cache
+folder (``QMML_CACHE`` overrides).
+"""
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from platformdirs import user_cache_path
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as safetensors_bytes
+
+from ..errors import WeightsError
+from . import published
+from .card import EnsembleCard, card_from_json
+from .model import DTYPES, AniEnsemble, ElementNetworks, StackedLinear
+
+Precision = Literal["single", "double"]
+
+WHEEL = "torchani==2.0"
+WHEEL_SHA256 = "87db70affc847c3aa26081607166580a6e6b01f33e09218e2c5b26f66b45ed89"
+FETCH_TIMEOUT_S = 900
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """A published ensemble: its name, what it was trained on, where it comes from, and its file if it is cached."""
+
+    name: str
+    level_of_theory: str
+    source: str
+    cached: Path | None
+
+
+def cache_folder() -> Path:
+    """Where fetched weights are kept: ``$QMML_CACHE``, else the platform's cache folder for ``qmml-md``."""
+    chosen = os.environ.get("QMML_CACHE")
+    return Path(chosen) if chosen else user_cache_path("qmml-md")
+
+
+def available() -> list[Published]:
+    """The published ensembles, cached or not."""
+    rows = []
+    for name, about in published.ABOUT.items():
+        path = _cached(name)
+        rows.append(
+            Published(
+                name=name,
+                level_of_theory=about.level_of_theory,
+                source=about.source,
+                cached=path if path.exists() else None,
+            )
+        )
+    return rows
+
+
+def load(name_or_path: str, precision: Precision = "single") -> AniEnsemble:
+    """An ensemble by published name (fetched on first use) or from a weights file.
+
+    Args:
+        name_or_path: `ani1x`, `ani1ccx`, `ani2x`, or the path of a .safetensors file.
+        precision: of features and networks.
+
+    Raises:
+        WeightsError: unknown name, missing or damaged file, or weights that cannot be fetched.
+    """
+    path = fetch(name_or_path) if name_or_path in published.ABOUT else Path(name_or_path)
+    if not path.exists():
+        raise WeightsError(
+            f"weights `{name_or_path}` are neither a known name ({', '.join(published.ABOUT)}) nor a file",
+            cure="`qmml weights list` shows the names; a path is relative to the folder of the configuration",
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{path} cannot be read as safetensors: {error}", cure="delete it and fetch it again, or restore it"
+        ) from error
+    if "card" not in metadata:
+        raise WeightsError(f"{path} carries no card", cure="write weights with qmml_md.ensemble.weights.save")
+    return build(card_from_json(metadata["card"], str(path)), tensors, precision)
+
+
+def build(card: EnsembleCard, tensors: dict[str, torch.Tensor], precision: Precision = "single") -> AniEnsemble:
+    """Assemble an ensemble from stacked tensors ``<symbol>.<layer>.weight`` (K, in, out) and ``.bias`` (K, 1, out).
+
+    Raises:
+        WeightsError: a layer is missing, or a shape does not fit the card.
+    """
+    networks = []
+    for symbol in card.symbols:
+        depth = sum(1 for key in tensors if re.fullmatch(rf"{symbol}\.\d+\.weight", key))
+        try:
+            layers = [
+                StackedLinear(tensors[f"{symbol}.{i}.weight"].clone(), tensors[f"{symbol}.{i}.bias"].clone())
+                for i in range(depth)
+            ]
+        except KeyError as error:
+            raise WeightsError(f"weights `{card.name}`: {error} is missing") from error
+        if not layers or any(layer.weight.shape[0] != card.members for layer in layers):
+            raise WeightsError(f"weights `{card.name}`: the networks of {symbol} do not have {card.members} members")
+        networks.append(ElementNetworks(layers))
+    ensemble = AniEnsemble(card, networks, DTYPES[precision])
+    width = ensemble.aev.out_dim
+    for symbol, network in zip(card.symbols, networks, strict=True):
+        found = [*network.hidden, network.last][0].weight.shape[1]
+        if found != width:
+            raise WeightsError(f"weights `{card.name}`: {symbol} takes {found} features, the descriptor has {width}")
+    return ensemble.eval()
+
+
+def tensors_of(ensemble: AniEnsemble) -> dict[str, torch.Tensor]:
+    """The stacked weights by the names that ``build`` takes."""
+    out = {}
+    for symbol, network in zip(ensemble.card.symbols, ensemble.networks, strict=True):
+        for i, layer in enumerate([*network.hidden, network.last]):
+            out[f"{symbol}.{i}.weight"] = layer.weight.detach().cpu().contiguous()
+            out[f"{symbol}.{i}.bias"] = layer.bias.detach().cpu().contiguous()
+    return out
+
+
+def serialise(ensemble: AniEnsemble) -> tuple[bytes, str]:
+    """The bytes of the weights file and their SHA-256 in hexadecimal: the identity of the model."""
+    data = safetensors_bytes(tensors_of(ensemble), metadata={"card": ensemble.card.to_json()})
+    return data, hashlib.sha256(data).hexdigest()
+
+
+def save(ensemble: AniEnsemble, path: Path) -> str:
+    """Write a weights file and its card beside it.
+
+    Args:
+        ensemble: the model.
+        path: ends in .safetensors; its folder must exist.
+
+    Returns:
+        SHA-256 of the file: the identity of the model.
+    """
+    data, digest = serialise(ensemble)
+    card = {**json.loads(ensemble.card.to_json()), "sha256": digest}
+    for target, content in ((path, data), (path.with_suffix(".json"), json.dumps(card, indent=1).encode())):
+        part = target.with_name(target.name + ".part")
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(target)
+    return digest
+
+
+def fetch(name: str) -> Path:
+    """The file of a published ensemble, taken from where it was published if it is not cached.
+
+    Raises:
+        WeightsError: unknown name, no network, or a download with the wrong hash.
+    """
+    if name not in published.ABOUT:
+        raise WeightsError(f"no published weights are called `{name}`", cure="`qmml weights list` shows the names")
+    path = _cached(name)
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if name == "ani2x":
+        card, tensors = published.from_torchani(name)
+        save(build(card, tensors), path)
+        return path
+    with tempfile.TemporaryDirectory() as folder:
+        resources = _unpack(download_wheel(Path(folder)), Path(folder))
+        for each in ("ani1x", "ani1ccx"):
+            card, tensors = published.from_neurochem(each, resources)
+            save(build(card, tensors), _cached(each))
+    return path
+
+
+def download_wheel(folder: Path) -> Path:
+    """Fetch the wheel that holds ANI-1x and ANI-1ccx with the user's own pip, and check its hash.
+
+    Raises:
+        WeightsError: pip cannot fetch it, or what came is not what was published.
+    """
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), WHEEL]
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=FETCH_TIMEOUT_S)  # noqa: S603
+    except (subprocess.SubprocessError, OSError) as error:
+        detail = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1:]
+        raise WeightsError(
+            f"the wheel {WHEEL}, which holds the weights, could not be fetched: {' '.join(detail)}",
+            cure="check that `pip download torchani==2.0 --no-deps` works here; or run `qmml weights fetch ani1x` on a "
+            f"machine with a network and copy its cache folder to {cache_folder()}",
+        ) from error
+    wheels = list(folder.glob("torchani-2.0-*.whl"))
+    if len(wheels) != 1:
+        raise WeightsError(f"pip fetched {len(wheels)} wheels for {WHEEL}", cure="check the index that pip is set up with")
+    check_hash(wheels[0], WHEEL_SHA256)
+    return wheels[0]
+
+
+def check_hash(path: Path, expected: str) -> None:
+    """Compare the SHA-256 of a file with what it must be.
+
+    Raises:
+        WeightsError: they differ.
+    """
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != expected:
+        raise WeightsError(
+            f"{path.name} has SHA-256 {found}, expected {expected}: this is not the file that was published",
+            cure="fetch it again; if it happens again, the index or a proxy is serving another file: do not use it",
+        )
+
+
+def _cached(name: str) -> Path:
+    return cache_folder() / "weights" / f"{name}.safetensors"
+
+
+def _unpack(wheel: Path, folder: Path) -> Path:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder, [n for n in archive.namelist() if n.startswith("torchani/resources/")])
+    return folder / "torchani" / "resources"
