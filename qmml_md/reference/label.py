@@ -22,6 +22,7 @@ class LevelOfTheory:
         cartesian: Cartesian instead of spherical d functions.
         density_fit: density fitting of Coulomb and exchange.
         grid_level: integration grid.
+        grid_response: forces hold the response of the grid to the atoms' motion, so that they are the gradient.
     """
 
     program: str
@@ -30,6 +31,7 @@ class LevelOfTheory:
     cartesian: bool
     density_fit: bool
     grid_level: int
+    grid_response: bool = True
 
     @property
     def fingerprint(self) -> str:

@@ -1,0 +1,171 @@
+"""The label store: an ASE database, in which a label is found by what was computed and at which level of theory.
+
+``labels.db`` is plain ASE: ``ase db labels.db`` lists it and ``ase gui labels.db`` shows energies and forces. Numbers
+come back equal to the bit.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import ase.db
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from ..errors import LabelError, RunDirectoryError
+from ..region.cluster import Cluster
+from .label import Label, LevelOfTheory, label_key
+
+#: ASE refuses text that reads like a number, which a hash may.
+_KEY_PREFIX = "sha256:"
+
+_SCALARS = ("energy", "spin_squared", "gap", "wall_time")
+
+
+class LabelStore:
+    """Labels on disk, never changed once written."""
+
+    def __init__(self, path: Path | str) -> None:
+        """Open a store; the file is made with the first label.
+
+        Args:
+            path: file name, ending in ``.db``.
+
+        Raises:
+            RunDirectoryError: the file is there but is no ASE database, or its folder is missing.
+        """
+        self._path = Path(path)
+        if not self._path.parent.is_dir():
+            raise RunDirectoryError(f"no folder {self._path.parent} to keep labels in", cure="create it first")
+        # SQLite locks by itself; ASE's lock file would outlive a killed run and block the next one for ever.
+        self._database = ase.db.connect(self._path, type="db", use_lock_file=False, serial=True)
+        if self._path.exists():
+            len(self)
+
+    def get(self, key: str) -> Label | None:
+        """Find a label by its content address; None if it was never computed.
+
+        Raises:
+            RunDirectoryError: the store cannot be read, or holds something else under this address.
+        """
+        with self._open() as database:
+            for row in database.select(label_key=_KEY_PREFIX + key):
+                return _label_of(row, self._path)
+        return None
+
+    def put(self, label: Label) -> None:
+        """Store a label; one that is there already stays as it is.
+
+        Raises:
+            LabelError: the label is not what its key says, or holds numbers that are not finite.
+            RunDirectoryError: the store cannot be written.
+        """
+        if label.key != label_key(label.cluster, label.level):
+            raise LabelError("a label does not belong to its key", cure="make the key with label_key")
+        if not np.isfinite(label.energy) or not np.isfinite(label.forces).all():
+            raise LabelError("a label with an energy or force that is not finite is not stored")
+        with self._open() as database:
+            if database.count(label_key=_KEY_PREFIX + label.key) == 0:
+                database.write(_atoms_of(label), key_value_pairs=_columns_of(label), data=_data_of(label))
+
+    def all(self) -> list[Label]:
+        """All labels, in the order in which they were stored."""
+        with self._open() as database:
+            return [_label_of(row, self._path) for row in database.select(sort="id")]
+
+    def __len__(self) -> int:
+        with self._open() as database:
+            return int(database.count())
+
+    @contextmanager
+    def _open(self) -> Iterator[Any]:
+        """One connection and one transaction; ASE leaves connections open otherwise."""
+        try:
+            with self._database as database:
+                yield database
+        except (sqlite3.Error, OSError) as error:
+            raise RunDirectoryError(
+                f"label store {self._path}: {error}",
+                cure="check that it is an ASE database, that its folder can be written, and that the disk has room",
+            ) from error
+
+
+def _atoms_of(label: Label) -> Atoms:
+    """The cluster with its results, as ASE's own tools expect them."""
+    atoms = Atoms(numbers=label.cluster.numbers, positions=label.cluster.positions, pbc=False)
+    results: dict[str, Any] = {"energy": label.energy, "forces": label.forces}
+    # ASE shows NaN as if it were a result, so that what is unknown is left out.
+    if np.isfinite(label.dipole).all():
+        results["dipole"] = label.dipole
+    if np.isfinite(label.charges).all():
+        results["charges"] = label.charges
+    atoms.calc = SinglePointCalculator(atoms, **results)
+    return atoms
+
+
+def _columns_of(label: Label) -> dict[str, Any]:
+    """What a person selects and sorts by in ``ase db``."""
+    return {
+        "label_key": _KEY_PREFIX + label.key,
+        "level_of_theory": f"{label.level.program}:{label.level.method}/{label.level.basis}",
+        "rung": label.rung,
+        "total_charge": label.cluster.charge,
+        "multiplicity": label.cluster.multiplicity,
+    }
+
+
+def _data_of(label: Label) -> dict[str, Any]:
+    """Everything that ASE has no column for; arrays are stored as bytes, and so are scalars that may be NaN."""
+    return {
+        "numbers": label.cluster.numbers,
+        "parent": label.cluster.parent,
+        "links": label.cluster.links.reshape(-1),
+        "scalars": np.array([getattr(label, name) for name in _SCALARS], dtype=np.float64),
+        "dipole": label.dipole,
+        "charges": label.charges,
+        "level": asdict(label.level),
+    }
+
+
+def _label_of(row: Any, path: Path) -> Label:
+    """The label in one row, checked against its content address."""
+    try:
+        label = _read(row)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunDirectoryError(
+            f"row {row.id} of {path} is no label of this version ({type(error).__name__}: {error})",
+            cure="move the file away, or read it with the version of qmml-md that wrote it",
+        ) from error
+    if label.key != label_key(label.cluster, label.level):
+        raise RunDirectoryError(
+            f"row {row.id} of {path} does not hold what its key says: it was changed after it was stored",
+            cure=f"remove the row with `ase db {path.name} id={row.id} --delete`; it will be computed again",
+        )
+    return label
+
+
+def _read(row: Any) -> Label:
+    data = row.data
+    scalars = dict(zip(_SCALARS, (float(x) for x in data["scalars"]), strict=True))
+    cluster = Cluster(
+        numbers=np.array(data["numbers"], dtype=np.int64),
+        positions=np.array(row.positions, dtype=np.float64),
+        parent=np.array(data["parent"], dtype=np.int64),
+        links=np.array(data["links"], dtype=np.int64).reshape(-1, 2),
+        charge=int(row.total_charge),
+        multiplicity=int(row.multiplicity),
+    )
+    return Label(
+        key=str(row.label_key).removeprefix(_KEY_PREFIX),
+        cluster=cluster,
+        forces=np.array(row.forces, dtype=np.float64),
+        dipole=np.array(data["dipole"], dtype=np.float64),
+        charges=np.array(data["charges"], dtype=np.float64),
+        level=LevelOfTheory(**data["level"]),
+        rung=str(row.rung),
+        **scalars,
+    )
