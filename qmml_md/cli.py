@@ -1,0 +1,185 @@
+"""The command ``qmml``. Each command imports what it needs when it is called, so that ``qmml --help`` is at once."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from . import __version__
+
+app = typer.Typer(
+    name="qmml",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Molecular dynamics with an adaptive QM/ML region, learning in the loop, and an audit of the energy books.",
+)
+weights_app = typer.Typer(no_args_is_help=True, help="Model weights: what there is, fetching it, and its card.")
+app.add_typer(weights_app, name="weights")
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration file (YAML).", show_default=False)]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.", show_default=False)]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; errors become one screen with cause and cure.
+
+    Args:
+        argv: arguments after the program's name; by default those of the process.
+
+    Returns:
+        0 done, 1 a check failed, 2 an error with a cure or wrong usage, 70 a defect of this program,
+        75 stopped by a signal and resumable, 130 interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    try:
+        app(args=[a for a in arguments if a != "--debug"], prog_name="qmml")
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0
+    except Exception as error:
+        if debug:
+            raise
+        from .commands.failure import show_failure
+
+        return show_failure(error)
+    return 0
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"qmml-md {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Options before the command; ``main`` takes ``--debug`` out wherever it stands."""
+
+
+@app.command()
+def run(
+    config: ConfigFile,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="RUN", help="New run directory; by default `run` beside CONFIG."),
+    ] = None,
+) -> None:
+    """Run CONFIG, then audit the run with its final model and write the report."""
+    from .commands.runs import run_config
+
+    raise typer.Exit(run_config(config, out))
+
+
+@app.command()
+def resume(run: RunFolder) -> None:
+    """Continue RUN from its last commit, then audit it."""
+    from .commands.runs import resume_run
+
+    raise typer.Exit(resume_run(run))
+
+
+@app.command()
+def status(run: RunFolder) -> None:
+    """Show where RUN stands: steps, region, labels, updates, ledger, where the time went."""
+    from .commands.status import show_status
+
+    show_status(run)
+
+
+@app.command()
+def audit(run: RunFolder) -> None:
+    """Re-evaluate RUN with its final model and write audit.json and the report. Exit 0 pass, 1 fail, 2 undecided."""
+    from .commands.runs import audit_run
+
+    raise typer.Exit(audit_run(run))
+
+
+@app.command()
+def report(run: RunFolder) -> None:
+    """Write the HTML report of RUN from its last audit."""
+    from .commands.runs import report_run
+
+    report_run(run)
+
+
+@app.command()
+def export(
+    run: RunFolder,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Ends in .xtc, .dcd, .pdb or .extxyz.", show_default=False)
+    ],
+) -> None:
+    """Write the trajectory of RUN to FILE; extended XYZ also carries forces, disagreement and the region."""
+    from .commands.runs import export_run
+
+    export_run(run, file)
+
+
+@app.command()
+def validate(
+    config: ConfigFile,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Also read the structure and estimate what labels would cost.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="RUN", help="Run directory to check; by default `run` beside CONFIG."),
+    ] = None,
+) -> None:
+    """Name the line and field of every mistake in CONFIG."""
+    from .commands.validate import validate_config
+
+    validate_config(config, dry_run=dry_run, out=out)
+
+
+@app.command()
+def template(
+    name: Annotated[Literal["minimal", "full"], typer.Argument(metavar="[NAME]", help="`minimal` or `full`.")] = "full",
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema instead.")] = False,
+) -> None:
+    """Print a commented configuration."""
+    from . import template as templates
+
+    sys.stdout.write(templates.json_schema() if schema else templates.template(name))
+
+
+@app.command()
+def doctor() -> None:
+    """Check the installation and say how to mend it. Exit 1 if anything would keep a run from working."""
+    from .doctor import show_diagnosis
+
+    raise typer.Exit(show_diagnosis())
+
+
+@weights_app.command("list")
+def weights_list() -> None:
+    """List the published weights and which are on this machine."""
+    from .commands.weights import show_list
+
+    show_list()
+
+
+@weights_app.command("fetch")
+def weights_fetch(name: Annotated[str, typer.Argument(metavar="NAME", help="For example `ani1x`.")]) -> None:
+    """Fetch published weights into the cache."""
+    from .commands.weights import fetch
+
+    fetch(name)
+
+
+@weights_app.command("show")
+def weights_show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Published name, or path of a .safetensors file.")],
+) -> None:
+    """Show the card of weights: elements, cutoff, level of theory, source, hash."""
+    from .commands.weights import show_card
+
+    show_card(name)

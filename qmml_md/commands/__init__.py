@@ -1,0 +1,1 @@
+"""What the commands of ``qmml`` do, one module for each group; imported when a command is called."""

@@ -1,0 +1,137 @@
+"""``qmml run``, ``resume``, ``audit``, ``report`` and ``export``."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..config_file import load_config
+from ..console import ConsoleProgress, counting
+from ..engine.progress import Progress
+from ..errors import RunDirectoryError
+from ..records.run_directory import RunDirectory
+from .status import is_finished
+
+if TYPE_CHECKING:
+    from ..analysis.audit import AuditResult
+
+#: A run that a signal ended before its last step: everything is committed, `qmml resume` continues (EX_TEMPFAIL).
+STOPPED = 75
+
+_COLOURS = {"pass": "bold green", "fail": "bold red", "undecided": "bold yellow"}
+
+
+def default_out(config: Path) -> Path:
+    """The run directory of a configuration if none is given."""
+    return config.resolve().parent / "run"
+
+
+def run_config(config_path: Path, out: Path | None) -> int:
+    """Run a configuration; audit what came of it.
+
+    Returns:
+        0 when the run reached its last step, whatever the audit says of it; 75 when a signal ended it before.
+    """
+    config = load_config(config_path)
+    folder = out or default_out(config_path)
+    refuse_used(folder)
+    from ..engine import loop
+
+    return _carry_on(
+        folder,
+        lambda progress: loop.start(config, config_dir=config_path.resolve().parent, out=folder, progress=progress),
+    )
+
+
+def resume_run(path: Path) -> int:
+    """Continue a run from its last commit; audit what came of it. Returns as ``run_config``."""
+    RunDirectory(path).open_database().close()
+    from ..engine import loop
+
+    return _carry_on(path, lambda progress: loop.resume(path, progress=progress))
+
+
+def refuse_used(folder: Path) -> None:
+    """Say at once that a folder is taken, before a library is loaded; the engine makes sure when it creates it.
+
+    Raises:
+        RunDirectoryError: the folder exists and is not empty, or cannot be made or written.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunDirectoryError(
+            f"{folder} exists already and is not empty",
+            cure="`qmml resume` continues a run; for a new one give another folder with --out",
+        )
+    parent = folder
+    while not parent.exists():
+        parent = parent.parent
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise RunDirectoryError(f"cannot write in {parent}", cure="give a writable folder with --out")
+
+
+def audit_run(path: Path) -> int:
+    """Audit a run, write the report, print the outcome.
+
+    Returns:
+        0 pass, 1 fail, 2 undecided.
+    """
+    out = Console()
+    result = _audit(RunDirectory(path), out)
+    for check in result.checks:
+        line = Text(f"{check.status.value:15}", style=_COLOURS.get(check.status.value, "dim"))
+        out.print(line.append(f"{check.name}: ", style="not bold default").append(check.why, style="not bold default"))
+    return result.exit_code
+
+
+def report_run(path: Path) -> None:
+    """Write the report of a run from its last audit and print where it is."""
+    from ..analysis.report import write_report
+
+    Console().print(str(write_report(RunDirectory(path))), soft_wrap=True, highlight=False)
+
+
+def export_run(path: Path, file: Path) -> None:
+    """Write the trajectory of a run to a file and print where it is."""
+    from ..analysis.export import export
+
+    export(RunDirectory(path), file)
+    Console().print(str(file), soft_wrap=True, highlight=False)
+
+
+def _carry_on(folder: Path, work: Callable[[Progress], RunDirectory]) -> int:
+    out = Console()
+    with ConsoleProgress(folder / "run.log") as progress:
+        run = work(progress)
+    if not is_finished(run):
+        out.print(f"stopped before the last step; everything is committed. `qmml resume {run.root}` continues")
+        return STOPPED
+    _audit(run, out)
+    return 0
+
+
+def _audit(run: RunDirectory, out: Console) -> "AuditResult":
+    from ..analysis.audit import audit
+    from ..analysis.report import write_report
+
+    with counting("audit: frames") as progress:
+        result = audit(run, progress=progress)
+    out.print(summary(result, write_report(run)))
+    return result
+
+
+def summary(result: "AuditResult", report: Path) -> Table:
+    """The outcome of an audit in four lines."""
+    verdict = result.verdict.value
+    drift = next((f for f in result.findings if f.name == "conserved_drift" and f.unit == "kT/ns/dof"), None)
+    error = f" ± {drift.standard_error:.2g}" if drift is not None and drift.standard_error is not None else ""
+    first = result.first_out_of_tolerance
+    table = Table(show_header=False)
+    table.add_row("verdict of the audit", Text(verdict, style=_COLOURS[verdict]))
+    table.add_row("first frame out of tolerance", "none" if first is None else f"step {first}")
+    table.add_row("drift of the conserved quantity", f"{drift.value:.3g}{error} {drift.unit}" if drift else "unknown")
+    table.add_row("report", Text(str(report), overflow="fold"))
+    return table

@@ -1,0 +1,217 @@
+"""``qmml validate``: mistakes in a configuration, and in a dry run what it would cost."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from ..config import Config
+from ..config_file import load_config
+from ..console import duration
+from ..errors import RunDirectoryError
+from ..region.cluster import Cluster
+from ..system.molecules import Ints, Molecules
+from .runs import default_out, refuse_used
+
+if TYPE_CHECKING:
+    from ..ensemble.card import EnsembleCard
+    from ..reference.cost import Cost
+
+WATER = (1, 1, 8)
+#: Per atom and frame: positions, velocities, forces (3 × float64 each) and disagreement (float64).
+BYTES_PER_ATOM_FRAME = 80
+#: Eight members of a published ensemble take 10.5 MB, and as much for checkpoints; a label may bring a model.
+BYTES_PER_MODEL = 21e6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelCost:
+    """What one kind of label would cost.
+
+    Attributes:
+        what: the cluster, for a person.
+        charge: of the cluster, e.
+        multiplicity: 2S + 1.
+        electrons: treated, the charge taken into account.
+        cost: size and estimated time; its electrons are those of the neutral cluster where no charge is configured.
+    """
+
+    what: str
+    charge: int
+    multiplicity: int
+    electrons: int
+    cost: "Cost"
+
+
+def validate_config(path: Path, *, dry_run: bool, out: Path | None, console: Console | None = None) -> None:
+    """Check a configuration; in a dry run also the structure, the run directory and the cost of labels.
+
+    Args:
+        path: configuration file.
+        dry_run: go beyond the file itself.
+        out: run directory to check; by default the one that ``qmml run`` would take.
+        console: where to print; by default standard output.
+
+    Raises:
+        ConfigError: the file holds mistakes; all are named.
+        StructureError, WeightsError, RegionError, RunDirectoryError: what a run would stumble over (dry run only).
+    """
+    config = load_config(path)
+    show = console or Console()
+    show.print(f"{path}: no mistakes", highlight=False, soft_wrap=True)
+    if dry_run:
+        rehearse(config, path.resolve().parent, out or default_out(path), show)
+
+
+def rehearse(config: Config, folder: Path, out: Path, show: Console) -> None:
+    """Do everything that comes before the first step, and print what labels would cost.
+
+    Args:
+        config: the configuration.
+        folder: that its relative paths start from.
+        out: run directory.
+        show: where to print.
+    """
+    from ..system.structures import check_structure, read_structure
+
+    system = config.system
+    molecules = read_structure(
+        folder / system.structure, periodic=system.periodic, formal_charges=dict(system.formal_charges)
+    )
+    card = _card(config.ensemble.weights, folder)
+    check_structure(molecules, symbols=card.symbols, cutoff_A=card.cutoff_A)
+    costs = label_costs(config, molecules)
+    check_room(config, molecules.size, out)
+    box = "vacuum" if molecules.box is None else "periodic"
+    count = len(np.unique(molecules.molecule_of))
+    room = need_bytes(config, molecules.size) / 1e9
+    for line in (
+        f"{system.structure}: {molecules.size} atoms in {count} molecules, {box}",
+        f"weights {card.name}: {' '.join(card.symbols)}, cutoff {card.cutoff_A} Å, {card.level_of_theory}",
+        f"{out} can be written; the run takes about {room:.2f} GB",
+    ):
+        show.print(line, highlight=False, markup=False, soft_wrap=True)
+    show.print(_table(costs, config))
+
+
+def label_costs(config: Config, molecules: Molecules) -> list[LabelCost]:
+    """Cost of a label of the first solute molecule, and of the largest cluster around it that may be computed.
+
+    Raises:
+        RegionError: charge or multiplicity of a cluster cannot be decided, or the solute has too many atoms.
+    """
+    from ..reference.cost import estimate
+
+    solute = first_solute(molecules)
+    largest = surround(molecules, solute, config.region.max_qm_atoms)
+    costs = []
+    for what, atoms in (("first solute molecule", solute), ("largest cluster around it", largest)):
+        cluster = _cut(config, molecules, atoms)
+        cost = estimate(cluster.numbers, config.reference)
+        charge_left_out = 0 if config.reference.charge is not None else cluster.charge
+        costs.append(
+            LabelCost(
+                what=what,
+                charge=cluster.charge,
+                multiplicity=cluster.multiplicity,
+                electrons=cost.electrons - charge_left_out,
+                cost=cost,
+            )
+        )
+    return costs
+
+
+def first_solute(molecules: Molecules) -> Ints:
+    """Atoms of the first molecule that is not water; of the first molecule if all are."""
+    count = int(molecules.molecule_of.max()) + 1
+    members: list[Ints] = [np.flatnonzero(molecules.molecule_of == i) for i in range(count)]
+    return next((m for m in members if tuple(sorted(molecules.numbers[m])) != WATER), members[0])
+
+
+def surround(molecules: Molecules, solute: Ints, max_atoms: int) -> Ints:
+    """The solute and its nearest whole molecules, as many as fit.
+
+    Args:
+        molecules: what is simulated.
+        solute: indices of its atoms.
+        max_atoms: most atoms of the cluster.
+
+    Returns:
+        Sorted indices of atoms; the solute alone if nothing else fits.
+    """
+    from ..system.images import nearest_image
+
+    vectors = molecules.positions[:, None, :] - molecules.positions[None, solute, :]
+    distance = np.linalg.norm(nearest_image(vectors, molecules.box)[0], axis=2).min(axis=1)
+    chosen = list(solute)
+    taken = {int(molecules.molecule_of[solute[0]])}
+    for atom in np.argsort(distance, kind="stable"):
+        molecule = int(molecules.molecule_of[atom])
+        if molecule in taken:
+            continue
+        taken.add(molecule)
+        members = np.flatnonzero(molecules.molecule_of == molecule)
+        if len(chosen) + len(members) > max_atoms:
+            break
+        chosen.extend(members)
+    return np.array(sorted(chosen), dtype=np.int64)
+
+
+def check_room(config: Config, atoms: int, out: Path) -> None:
+    """Check that a run directory can be made and its disk has room.
+
+    Raises:
+        RunDirectoryError: it exists and is not empty, cannot be written, or its disk is too full.
+    """
+    refuse_used(out)
+    parent = out
+    while not parent.exists():
+        parent = parent.parent
+    free, need = shutil.disk_usage(parent).free, need_bytes(config, atoms)
+    if free < need:
+        raise RunDirectoryError(
+            f"{parent} has {free / 1e9:.2f} GB free; the run may write {need / 1e9:.2f} GB",
+            cure="make room, give a folder on another disk with --out, or store fewer frames "
+            "(output.frame_every_steps)",
+        )
+
+
+def _cut(config: Config, molecules: Molecules, atoms: Ints) -> Cluster:
+    from ..region.cluster import cut_cluster
+
+    settings = config.reference
+    return cut_cluster(
+        molecules, molecules.positions, atoms, charge=settings.charge, multiplicity=settings.multiplicity
+    )
+
+
+def _card(weights: str, folder: Path) -> "EnsembleCard":
+    from ..ensemble.weights import available, load
+
+    published = {row.name for row in available()}
+    return load(weights if weights in published else str(folder / weights)).card
+
+
+def need_bytes(config: Config, atoms: int) -> float:
+    """Rough size of the run directory, in bytes: frames and models."""
+    frames = config.dynamics.steps / config.output.frame_every_steps + 1
+    models = config.reference.max_labels + 1 if config.learning.enabled else 1
+    return frames * atoms * BYTES_PER_ATOM_FRAME + models * BYTES_PER_MODEL
+
+
+def _table(costs: list[LabelCost], config: Config) -> Table:
+    level = f"{config.reference.method}/{config.reference.basis}"
+    table = Table(title=f"Cost of a label at {level}, on two cores", title_justify="left")
+    for i, name in enumerate(("cluster", "atoms", "charge", "2S+1", "electrons", "basis functions", "estimated time")):
+        table.add_column(name, justify="left" if i == 0 else "right")
+    for c in costs:
+        numbers = (c.cost.atoms, f"{c.charge:+d}", c.multiplicity, c.electrons, c.cost.basis_functions)
+        table.add_row(c.what, *map(str, numbers), duration(c.cost.seconds))
+    most = config.reference.max_labels
+    total = duration(most * costs[-1].cost.seconds)
+    table.caption = f"all {most} labels (reference.max_labels) at the largest size: {total}"
+    return table
