@@ -66,6 +66,8 @@ def _torch_force(ensemble: AniEnsemble, numbers: Ints, periodic: bool) -> openmm
         raise InstallationError(
             f"openmmtorch cannot be loaded: {error}", cure="`qmml doctor` says which versions belong together"
         ) from error
+    # The fuser recompiles after a few calls and then rounds differently: a restarted run would not be the same run.
+    torch.jit.set_fusion_strategy([("STATIC", 0), ("DYNAMIC", 0)])
     module = _PotentialModule(ensemble, element_indices(ensemble.card, numbers), periodic).eval()
     script = torch.jit.script(module)
     for parameter in script.parameters():
