@@ -1,12 +1,16 @@
 """The simulated atoms, with their molecules, as plain arrays."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 from ..errors import StructureError
+from .images import nearest_image
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -51,3 +55,73 @@ class Molecules:
     def size(self) -> int:
         """Number of atoms."""
         return len(self.numbers)
+
+
+def topology_json(molecules: Molecules) -> str:
+    """The topology in the JSON form of MDTraj's HDF5 files, which ``mdtraj.load`` reads from a segment."""
+    from mdtraj.formats import HDF5TrajectoryFile
+
+    return json.dumps(HDF5TrajectoryFile.convert_topology_to_dict(molecules.topology))
+
+
+def atom_name(molecules: Molecules, index: int) -> str:
+    """An atom as a person looks for it in a file, for example ``CA of GLY 7 (index 96)``; the index starts at 0."""
+    atom = molecules.topology.atom(int(index))
+    return f"{atom.name} of {atom.residue.name} {atom.residue.resSeq} (index {int(index)})"
+
+
+def molecules_of(bonds: Ints, n: int) -> Ints:
+    """Number the molecules: sets of atoms that are connected by bonds.
+
+    Args:
+        bonds: pairs of atom indices, shape (b, 2).
+        n: number of atoms.
+
+    Returns:
+        Index of the molecule of each atom, shape (n,); molecules are numbered by their first atom.
+    """
+    graph = coo_array((np.ones(len(bonds), dtype=np.int8), (bonds[:, 0], bonds[:, 1])), shape=(n, n))
+    _, labels = connected_components(graph, directed=False)
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), dtype=np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    return np.asarray(rank[inverse], dtype=np.int64)
+
+
+def unwrap(positions: Floats, box: Floats | None, bonds: Ints) -> Floats:
+    """Make molecules whole: move each atom to the periodic image that is nearest to its bonded neighbour.
+
+    The first atom of a molecule stays. Atoms move by whole box vectors only.
+
+    Args:
+        positions: nm, shape (n, 3).
+        box: reduced box, nm, shape (3, 3); None in vacuum, where nothing moves.
+        bonds: pairs of atom indices, shape (b, 2).
+
+    Returns:
+        Positions, nm, shape (n, 3).
+    """
+    n = len(positions)
+    if box is None or n == 0 or len(bonds) == 0:
+        return np.array(positions, dtype=np.float64)
+    parent = _spanning_forest(bonds, n)
+    _, shifts = nearest_image(positions - positions[parent], box)
+    # Each round doubles the length of the path to the root that is summed: a chain of 1000 bonds takes ten rounds.
+    while (parent != parent[parent]).any():
+        shifts = shifts + shifts[parent]
+        parent = parent[parent]
+    return np.asarray(positions + shifts @ box, dtype=np.float64)
+
+
+def _spanning_forest(bonds: Ints, n: int) -> Ints:
+    """One bonded neighbour of each atom on the way to the first atom of its molecule, which is its own, shape (n,)."""
+    molecule = molecules_of(bonds, n)
+    _, first = np.unique(molecule, return_index=True)
+    # A root joined to the first atom of every molecule makes the forest one tree, found in one compiled search.
+    rows = np.concatenate([bonds[:, 0], np.full(len(first), n)])
+    columns = np.concatenate([bonds[:, 1], first])
+    graph = coo_array((np.ones(len(rows), dtype=np.int8), (rows, columns)), shape=(n + 1, n + 1)).tocsr()
+    _, predecessors = breadth_first_order(graph, n, directed=False)
+    parent = np.asarray(predecessors[:n], dtype=np.int64)
+    parent[first] = first
+    return parent

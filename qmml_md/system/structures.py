@@ -1,0 +1,210 @@
+"""Structure files, read into ``Molecules``, and the check that refuses what cannot be simulated."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ElementError, StructureError
+from ..units import NM_PER_ANGSTROM
+from .checks import problems
+from .images import Floats, Ints, box_from_cell
+from .molecules import Molecules, molecules_of
+from .xyz import read_frame, topology_by_distance
+
+#: The PDB format's way of saying "no crystal": a cube of 1 Å.
+NO_CRYSTAL_A = 1.0
+CIF_SPACE_GROUP = re.compile(
+    r"^_(?:symmetry\.space_group_name_H-M|space_group\.name_H-M_alt)\s+(.+?)\s*$", re.MULTILINE
+)
+
+#: topology, positions (n, 3) in nm, box (3, 3) in nm or None
+Parsed = tuple[Any, Floats, Floats | None]
+
+
+def read_structure(
+    path: Path | str, *, periodic: bool | None = None, formal_charges: Mapping[str, int] | None = None
+) -> Molecules:
+    """Read a PDB (.pdb), PDBx/mmCIF (.cif, .mmcif, .pdbx) or extended XYZ (.xyz, .extxyz) file.
+
+    Bonds come from residue names, CONECT or struct_conn records (as MDTraj knows them); XYZ files carry none, and
+    theirs are guessed from covalent radii. Of several models or frames the first is taken. Names stay as in a PDB file.
+
+    Args:
+        path: the file.
+        periodic: whether the box repeats; None: as the file says.
+        formal_charges: charge in e of whole residues by name. A residue that is not named has the sum of the atom
+            charges in the file (columns 79-80 of a PDB file), or none.
+
+    Raises:
+        StructureError: the file is missing, of another kind, unreadable or empty; it has no box, or one with symmetry
+            copies, where a box is needed; or a formal charge names a residue that is not there.
+    """
+    path = Path(path)
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise StructureError(
+            f"{path}: `{path.suffix}` is no structure file that can be read",
+            cure=f"give one of {', '.join(READERS)}",
+        )
+    if not path.is_file():
+        raise StructureError(f"{path} does not exist or is not a file", cure="correct `system.structure`")
+    topology, positions, box = _parse(reader, path, periodic)
+    if topology is None or topology.n_atoms == 0 or positions.shape[0] == 0:
+        raise StructureError(f"{path} holds no atoms", cure="give a file with ATOM or HETATM records, or XYZ lines")
+    if periodic and box is None:
+        raise StructureError(
+            f"{path} has no box, but `periodic: true` asks for one",
+            cure="add CRYST1 (PDB), _cell (mmCIF) or Lattice (extended XYZ), or set `periodic: false`",
+        )
+    return _molecules(topology, positions, box, dict(formal_charges or {}))
+
+
+def check_structure(molecules: Molecules, *, symbols: Sequence[str], cutoff_A: float) -> None:
+    """Refuse what cannot be simulated, naming every problem at once.
+
+    Checked: positions are finite; the weights know every element; the box is at least two cutoffs wide between opposite
+    faces; no atoms overlap (0.5 Å, across the box too); bonds, and hydrogens as far as the geometry proves them
+    missing, are there.
+
+    Args:
+        molecules: what is to be simulated.
+        symbols: elements that the weights know.
+        cutoff_A: the reach of a descriptor, Å.
+
+    Raises:
+        ElementError: an element is unknown to the weights (other problems are named in the same message).
+        StructureError: any other problem.
+    """
+    found = problems(molecules, symbols, cutoff_A)
+    if not found:
+        return
+    kind = ElementError if any(problem.element for problem in found) else StructureError
+    if len(found) == 1:
+        raise kind(found[0].what, cure=found[0].cure)
+    lines = [f"the structure cannot be simulated as it stands ({len(found)} problems)"]
+    lines += [f"  {k}. {problem.what}" for k, problem in enumerate(found, start=1)]
+    raise kind("\n".join(lines), cure="\n        ".join(f"{k}. {p.cure}" for k, p in enumerate(found, start=1)))
+
+
+def _parse(reader: Callable[[Path, bool | None], Parsed], path: Path, periodic: bool | None) -> Parsed:
+    try:
+        topology, positions, box = reader(path, periodic)
+    except StructureError:
+        raise
+    except Exception as error:  # the parsers raise whatever a broken file makes them trip over
+        raise StructureError(
+            f"{path} cannot be read: {type(error).__name__}: {error}",
+            cure="check that the file is complete and of the kind that its name says",
+        ) from error
+    return topology, positions, None if periodic is False else box
+
+
+def _read_pdb(path: Path, periodic: bool | None) -> Parsed:
+    from mdtraj.formats import PDBTrajectoryFile
+
+    with PDBTrajectoryFile(str(path)) as file:
+        topology, positions = file.topology, file.positions[0]
+        cell = (file.unitcell_lengths, file.unitcell_angles)
+    _add_disulfides(topology, positions * NM_PER_ANGSTROM)
+    # Standard names are needed to find the bonds, but a person, and `formal_charges`, use those of the file (HIP, WAT).
+    with PDBTrajectoryFile(str(path), standard_names=False) as file:
+        for ours, theirs in zip(topology.residues, file.topology.residues, strict=True):
+            ours.name = theirs.name
+        for ours, theirs in zip(topology.atoms, file.topology.atoms, strict=True):
+            ours.name = theirs.name
+    record = next((line for line in path.read_text().splitlines() if line.startswith("CRYST1")), "")
+    box = _cell_box(path, *cell, to_nm=NM_PER_ANGSTROM, space_group=record[55:66], periodic=periodic)
+    return topology, positions * NM_PER_ANGSTROM, box
+
+
+def _read_pdbx(path: Path, periodic: bool | None) -> Parsed:
+    from mdtraj.formats import PDBxTrajectoryFile
+
+    with PDBxTrajectoryFile(str(path)) as file:
+        topology, positions = file.topology, file.positions[0]
+        cell = (file.unitcell_lengths, file.unitcell_angles)
+    _add_disulfides(topology, positions)
+    match = CIF_SPACE_GROUP.search(path.read_text())
+    group = match.group(1).strip("'\"") if match else ""
+    return topology, positions, _cell_box(path, *cell, to_nm=1.0, space_group=group, periodic=periodic)
+
+
+def _read_xyz(path: Path, periodic: bool | None) -> Parsed:
+    frame = read_frame(path)
+    box = None if periodic is False else frame.box
+    return topology_by_distance(frame, box), frame.positions, box
+
+
+def _add_disulfides(topology: Any, positions: Floats) -> None:
+    """Bond the sulfurs of cystines, which MDTraj's own PDB reader misses: it hands over Å where nm are compared."""
+    known = {frozenset((a.index, b.index)) for a, b in topology.bonds}
+    probe = topology.copy()
+    probe.create_disulfide_bonds(positions)
+    for a, b in probe.bonds:
+        if frozenset((a.index, b.index)) not in known:
+            topology.add_bond(topology.atom(a.index), topology.atom(b.index))
+
+
+READERS: dict[str, Callable[[Path, bool | None], Parsed]] = {
+    ".pdb": _read_pdb,
+    ".cif": _read_pdbx,
+    ".mmcif": _read_pdbx,
+    ".pdbx": _read_pdbx,
+    ".xyz": _read_xyz,
+    ".extxyz": _read_xyz,
+}
+
+
+def _cell_box(
+    path: Path, lengths: Any, angles: Any, *, to_nm: float, space_group: str, periodic: bool | None
+) -> Floats | None:
+    """The box of a crystallographic cell; None if there is none or it is not wanted."""
+    if lengths is None or angles is None or periodic is False:
+        return None
+    edges: Floats = np.array(lengths, dtype=np.float64) * to_nm
+    if np.allclose(edges, NO_CRYSTAL_A * NM_PER_ANGSTROM):
+        return None
+    group = space_group.replace(" ", "").upper()
+    if periodic is None and group not in ("", "P1", "?", "."):
+        raise StructureError(
+            f"{path} is a crystal of space group {space_group.strip()}: symmetry copies are missing from the box",
+            cure="set `periodic: false`, or build the full P 1 cell (or a solvated box) and set `periodic: true`",
+        )
+    return box_from_cell(edges, np.array(angles, dtype=np.float64))
+
+
+def _molecules(topology: Any, positions: Floats, box: Floats | None, formal_charges: dict[str, int]) -> Molecules:
+    atoms = list(topology.atoms)
+    elements = [atom.element for atom in atoms]
+    pairs = sorted({tuple(sorted((a.index, b.index))) for a, b in topology.bonds})
+    bonds: Ints = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    return Molecules(
+        topology=topology,
+        numbers=np.array([0 if e is None else e.number for e in elements], dtype=np.int64),
+        masses=np.array([0.0 if e is None else e.mass for e in elements], dtype=np.float64),
+        positions=np.array(positions, dtype=np.float64),
+        box=box,
+        bonds=bonds,
+        molecule_of=molecules_of(bonds, len(atoms)),
+        formal_charge=_charges(topology, formal_charges),
+    )
+
+
+def _charges(topology: Any, formal_charges: dict[str, int]) -> Ints:
+    """Formal charges, e, shape (n,): that of a residue sits on its first atom."""
+    present = {residue.name for residue in topology.residues}
+    unknown = sorted(set(formal_charges) - present)
+    if unknown:
+        some = ", ".join(sorted(present)[:12])
+        raise StructureError(
+            f"formal_charges names residue {', '.join(unknown)}, which the structure does not hold",
+            cure=f"use the residue names of the structure: {some}{', …' if len(present) > 12 else ''}",
+        )
+    charges = np.zeros(topology.n_atoms, dtype=np.int64)
+    for residue in topology.residues:
+        own = sum(getattr(atom, "formal_charge", None) or 0 for atom in residue.atoms)
+        charges[residue.atom(0).index] = formal_charges.get(residue.name, own)
+    return charges
