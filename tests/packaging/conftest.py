@@ -1,5 +1,6 @@
 """What the packaging tests share: the repository's sources and one wheel, built once."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -31,7 +32,9 @@ def modules() -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built by pip in a copy of what it is made from, so that no stale build folder leaks into it."""
+    """The wheel: the one that QMML_WHEEL names, else built by pip from a copy, so that no stale build folder leaks in."""
+    if "QMML_WHEEL" in os.environ:
+        return Path(os.environ["QMML_WHEEL"])
     source = tmp_path_factory.mktemp("source")
     for name in SOURCES:
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
