@@ -55,7 +55,7 @@ reference: [1, 2]
 def test_error_names_the_file_the_lines_and_the_cure(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("system:\n  structur: a.pdb\n")
-    with pytest.raises(ConfigError, match="config.yaml has 2 mistakes") as error:
+    with pytest.raises(ConfigError, match=r"config\.yaml has 2 mistakes") as error:
         load_config(path)
     assert "line 1, system.structure: missing" in error.value.what
     assert "line 2, system.structur: unknown key; did you mean `structure`?" in error.value.what
