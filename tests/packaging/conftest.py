@@ -32,7 +32,7 @@ def modules() -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel: the one that QMML_WHEEL names, else built by pip from a copy, so that no stale build folder leaks in."""
+    """The wheel that QMML_WHEEL names, else one built by pip from a copy: no stale build folder leaks into it."""
     if "QMML_WHEEL" in os.environ:
         return Path(os.environ["QMML_WHEEL"])
     source = tmp_path_factory.mktemp("source")
