@@ -17,6 +17,8 @@ from ..records.run_directory import RunDirectory, read_trajectory
 from ..records.segment import Particles
 from ..units import PS_PER_FS
 
+TABLES = ("segments", "entries", "events", "regions", "models", "labels", "timings")
+
 #: Classes of atoms in a frame, as they stand in ``region_flags`` and in exported files.
 REST, BUFFER, CORE = 0, 1, 2
 CLASSES = {"core": CORE, "buffer": BUFFER, "rest": REST}
@@ -69,18 +71,24 @@ def read_record(run: RunDirectory) -> Record:
         RunDirectoryError: this is no run directory, or it holds no committed frames.
         AuditError: the configuration cannot be read, or no model is named.
     """
-    database = run.open_database()
-    try:
-        tables: dict[str, Any] = {
-            name: getattr(database, name)()
-            for name in ("segments", "entries", "events", "regions", "models", "labels", "timings")
-        }
-    finally:
-        database.close()
+    tables = read_tables(run)
     if not tables["models"]:
         raise AuditError(f"{run.database} names no model", cure="let the run go past its first commit")
     trajectory = read_trajectory(run)
     return Record(config=read_config(run), frames=trajectory.frames, particles=trajectory.particles, **tables)
+
+
+def read_tables(run: RunDirectory) -> dict[str, Any]:
+    """All tables of ``run.db`` by name.
+
+    Raises:
+        RunDirectoryError: this is no run directory.
+    """
+    database = run.open_database()
+    try:
+        return {name: getattr(database, name)() for name in TABLES}
+    finally:
+        database.close()
 
 
 def region_flags(frames: Frames, regions: list[RegionRow]) -> NDArray[np.int8]:

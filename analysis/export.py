@@ -1,0 +1,148 @@
+"""Exporting a trajectory to files that other programs open.
+
+XTC, DCD, PDB and MDTraj's HDF5 hold positions in single precision, written by MDTraj. Extended XYZ holds positions,
+forces, disagreement and the region of each atom in full precision; the keys are those that ASE reads.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..ensemble.card import SYMBOLS
+from ..errors import RunDirectoryError
+from ..records.frames import Floats
+from ..records.run_directory import RunDirectory
+from ..records.segment import box_lengths_and_angles
+from ..units import ANGSTROM_PER_NM, EV_PER_ANGSTROM_PER_KJ_PER_MOL_PER_NM, EV_PER_KJ_PER_MOL, FS_PER_PS
+from .record import Record, read_record, region_flags
+
+if TYPE_CHECKING:
+    import mdtraj
+
+#: Formats by name: what a file name may end in.
+SUFFIXES = {
+    "xtc": (".xtc",),
+    "dcd": (".dcd",),
+    "pdb": (".pdb",),
+    "h5": (".h5", ".hdf5"),
+    "extxyz": (".extxyz", ".xyz"),
+}
+PROPERTIES = "species:S:1:pos:R:3:forces:R:3:disagreement:R:1:region:I:1"
+
+
+def export(
+    run: RunDirectory, path: Path | str, format: str | None = None, *, stride: int = 1, overwrite: bool = False
+) -> Path:
+    """Write all committed frames of a run to one file.
+
+    Args:
+        run: a run that has committed frames; finished or not.
+        path: of the new file.
+        format: `xtc`, `dcd`, `pdb`, `h5` or `extxyz`; by default as the file name ends.
+        stride: write every so many-th frame.
+        overwrite: whether an existing file may be replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        RunDirectoryError: no run, no frames, an unknown format, a file that exists, or one that cannot be written.
+    """
+    target = Path(path)
+    chosen = _format(target, format)
+    if target.exists() and not overwrite:
+        raise RunDirectoryError(f"{target} exists already", cure="give another name, or remove the file first")
+    if not target.parent.is_dir():
+        raise RunDirectoryError(f"the folder {target.parent} does not exist", cure="make it first")
+    if stride < 1:
+        raise RunDirectoryError(f"stride is {stride}", cure="give a whole number from 1 on")
+    record = read_record(run)
+    chosen_frames = np.arange(0, len(record.frames), stride)
+    part = target.with_name(f".{target.name}.part{SUFFIXES[chosen][0]}")
+    try:
+        if chosen == "extxyz":
+            with part.open("w", encoding="utf-8") as file:
+                file.writelines(extxyz(record, chosen_frames))
+        else:
+            _mdtraj_trajectory(run, record, chosen_frames).save(str(part))
+        part.replace(target)
+    except OSError as error:
+        raise RunDirectoryError(
+            f"cannot write {target}: {error.strerror or error}", cure="give a writable folder with enough space"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+    return target
+
+
+def _format(path: Path, name: str | None) -> str:
+    if name is not None:
+        if name in SUFFIXES:
+            return name
+        raise RunDirectoryError(f"unknown format `{name}`", cure=f"one of {', '.join(SUFFIXES)}")
+    for known, suffixes in SUFFIXES.items():
+        if path.suffix.lower() in suffixes:
+            return known
+    endings = ", ".join(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
+    raise RunDirectoryError(
+        f"the format of {path.name} cannot be told from its name", cure=f"let it end in one of {endings}"
+    )
+
+
+def extxyz(record: Record, chosen: np.ndarray) -> Iterator[str]:
+    """Frames as extended XYZ, one text each: Å, eV, eV/Å, fs.
+
+    Args:
+        record: of the run.
+        chosen: indices of the frames.
+
+    Yields:
+        One frame. ``disagreement`` (eV/Å) is `nan` where it was not computed; ``region`` is 0 rest, 1 buffer, 2 core;
+        ``energy`` (eV) and ``forces`` are of the model that moved the atoms, self energies subtracted.
+    """
+    frames, particles = record.frames, record.particles
+    flags = region_flags(frames, record.regions)
+    symbols = [SYMBOLS.get(int(z), "X") for z in particles.numbers]
+    for i in chosen:
+        yield f"{frames.atoms}\n{_comment(record, int(i))}\n"
+        positions = frames.positions[i] * ANGSTROM_PER_NM
+        forces = frames.forces_used[i] * EV_PER_ANGSTROM_PER_KJ_PER_MOL_PER_NM
+        for k, symbol in enumerate(symbols):
+            numbers = " ".join(f"{value:.17g}" for value in (*positions[k], *forces[k], frames.disagreement[i, k]))
+            yield f"{symbol} {numbers} {flags[i, k]}\n"
+
+
+def _comment(record: Record, i: int) -> str:
+    frames, periodic = record.frames, record.particles.periodic
+    fields = {
+        "Properties": PROPERTIES,
+        "energy": f"{frames.potential_used[i] * EV_PER_KJ_PER_MOL:.17g}",
+        "kinetic_energy": f"{frames.kinetic[i] * EV_PER_KJ_PER_MOL:.17g}",
+        "conserved_energy": f"{frames.conserved[i] * EV_PER_KJ_PER_MOL:.17g}",
+        "step": str(int(frames.step[i])),
+        "time_fs": f"{frames.time[i] * FS_PER_PS:.10g}",
+        "model": frames.model_id[i],
+        "pbc": '"T T T"' if periodic else '"F F F"',
+    }
+    if periodic:
+        cell = " ".join(f"{value * ANGSTROM_PER_NM:.17g}" for value in frames.box[i].ravel())
+        fields = {"Lattice": f'"{cell}"', **fields}
+    return " ".join(f"{key}={value}" for key, value in fields.items())
+
+
+def _mdtraj_trajectory(run: RunDirectory, record: Record, chosen: np.ndarray) -> "mdtraj.Trajectory":
+    import mdtraj
+    from mdtraj.formats import HDF5TrajectoryFile
+
+    with HDF5TrajectoryFile(str(run.root / record.segments[0].file)) as file:
+        topology = file.topology
+    frames = record.frames
+    lengths: Floats | None = None
+    angles: Floats | None = None
+    if record.particles.periodic:
+        lengths, angles = box_lengths_and_angles(frames.box[chosen])
+    return mdtraj.Trajectory(
+        frames.positions[chosen], topology, time=frames.time[chosen], unitcell_lengths=lengths, unitcell_angles=angles
+    )

@@ -1,0 +1,116 @@
+"""What the report says in words and small tables."""
+
+from collections import Counter
+from typing import Any
+
+from ..records.books import Account
+from .findings import Kind, Status
+from .story import Story
+
+QUESTIONS = {
+    Kind.INTEGRITY: ("Is the record true?", "Yes: files, frames, energies and ledger agree with one another."),
+    Kind.FORCES: ("Does the final model agree with the forces that moved the atoms?", "Yes."),
+    Kind.CONSERVATION: ("Is energy conserved, once every booked exchange is taken out?", "Yes."),
+}
+
+MEANING = {
+    Account.MODEL: "changes of the model at fixed positions",
+    Account.RAMP: "models blended into one another",
+    Account.HEAT: "heat given by the thermostat",
+    Account.BAROSTAT: "work of the barostat",
+    Account.COM: "removal of centre-of-mass motion",
+    Account.VELOCITIES: "velocities that were drawn anew",
+}
+
+
+def headlines(story: Story) -> list[dict[str, str]]:
+    """The three questions with their answers; the reasons are those of the checks that did not pass."""
+    rows = []
+    for kind, (question, yes) in QUESTIONS.items():
+        checks = [check for check in story.audit["checks"] if check["kind"] == kind]
+        status = worst_status([check["status"] for check in checks])
+        reasons = [check["why"] for check in checks if check["status"] == status]
+        answer = yes if status == Status.PASS else ". ".join(reason[0].upper() + reason[1:] for reason in reasons) + "."
+        if status == Status.PASS and kind != Kind.INTEGRITY:
+            answer = f"{yes} {reasons[0][0].upper()}{reasons[0][1:]}."
+        rows.append({"question": question, "status": status, "answer": answer})
+    return rows
+
+
+def worst_status(statuses: list[str]) -> str:
+    """The status that decides among several."""
+    for status in (Status.FAIL, Status.UNDECIDED, Status.PASS):
+        if status in statuses:
+            return status
+    return Status.NOT_APPLICABLE
+
+
+def glance(story: Story) -> list[tuple[str, str]]:
+    """The run at a glance: terms and what they are."""
+    config, audit = story.config, story.audit
+    system, last = audit["system"], audit["frames"][-1]
+    kinds = Counter(event.kind for event in story.events)
+    dynamics = f"{'BAOAB Langevin' if config.dynamics.integrator == 'langevin' else 'velocity Verlet'}"
+    run_time = sum(seconds for seconds, _ in story.timings.values())
+    findings = {finding["name"]: finding["value"] for finding in audit["findings"]}
+    reused = sum(1 for row in story.labels if row.data.get("reused"))
+    reference = config.reference
+    basis = f"{reference.basis}{' (Cartesian)' if reference.cartesian else ''}"
+    fitted = ", density fitting" if reference.density_fit else ""
+    accepted = sum(1 for attempt in story.attempts if attempt.accepted)
+    largest = max((len(row.atoms) for row in story.regions), default=0)
+    return [
+        ("System", f"{system['formula']} · {system['atoms']} atoms · {'periodic' if system['periodic'] else 'vacuum'}"),
+        ("Model", f"{config.ensemble.weights} · {config.ensemble.force} · {config.ensemble.precision} precision"),
+        ("Dynamics", f"{dynamics} · {config.dynamics.timestep_fs:g} fs · {config.dynamics.temperature_K:g} K"),
+        ("Simulated", f"{last['time_ps']:.4g} ps · {last['step']} of {config.dynamics.steps} steps"),
+        ("Temperature", f"{findings['temperature_mean'] or 0.0:.1f} K on average"),
+        ("Frames", f"{len(audit['frames'])} stored and re-evaluated"),
+        ("Reference", f"{reference.method}/{basis}{fitted}"),
+        ("Labels", f"{len(story.labels)} ({reused} from the store) · {kinds['label_failed']} failed"),
+        ("Updates", f"{accepted} accepted · {len(story.attempts) - accepted} refused"),
+        ("Region A", f"{len(story.regions)} epochs · at most {largest} of {config.region.max_qm_atoms} atoms"),
+        ("Wall time", f"{_duration(run_time)} · audit {_duration(audit['wall_time_s'])}"),
+        ("qmml-md", f"{audit['versions']['qmml-md']} · torch {audit['versions']['torch']}"),
+    ]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def update_rows(story: Story) -> list[dict[str, Any]]:
+    """One row for each attempt to change the model."""
+    rows = []
+    for attempt in story.attempts:
+        data = attempt.data
+        rows.append(
+            {
+                "step": attempt.step,
+                "time_ps": attempt.time,
+                "accepted": attempt.accepted,
+                "booked": attempt.booked,
+                "recomputed": attempt.recomputed,
+                "force_rmse": data.get("force_rmse"),
+                "force_maxresid": data.get("force_maxresid"),
+                "anchor_shift": data.get("anchor_shift"),
+                "epochs": data.get("epochs"),
+                "labels": len(data["labels"]) if isinstance(data.get("labels"), list) else data.get("labels"),
+                "why": attempt.why,
+            }
+        )
+    return rows
+
+
+def ledger_rows(story: Story) -> list[dict[str, Any]]:
+    """Entries and total of each account that was used."""
+    rows = []
+    for account in Account:
+        amounts = [entry.amount for entry in story.entries if entry.account == account]
+        if amounts:
+            rows.append(
+                {"account": account, "meaning": MEANING[account], "entries": len(amounts), "total": sum(amounts)}
+            )
+    return rows
