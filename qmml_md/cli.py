@@ -12,6 +12,7 @@ from . import __version__
 app = typer.Typer(
     name="qmml",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Molecular dynamics with an adaptive QM/ML region, learning in the loop, and an audit of the energy books.",

@@ -12,7 +12,7 @@ from rich.table import Table
 from ..config import Config
 from ..config_file import load_config
 from ..console import duration
-from ..errors import RunDirectoryError
+from ..errors import RegionError, RunDirectoryError
 from ..region.cluster import Cluster
 from ..system.molecules import Ints, Molecules
 from .runs import default_out, refuse_used
@@ -107,6 +107,11 @@ def label_costs(config: Config, molecules: Molecules) -> list[LabelCost]:
     from ..reference.cost import estimate
 
     solute = first_solute(molecules)
+    if len(solute) > config.region.max_qm_atoms:
+        raise RegionError(
+            f"the first solute molecule has {len(solute)} atoms, a cluster at most {config.region.max_qm_atoms}",
+            cure="raise region.max_qm_atoms; molecules are labelled whole",
+        )
     largest = surround(molecules, solute, config.region.max_qm_atoms)
     costs = []
     for what, atoms in (("first solute molecule", solute), ("largest cluster around it", largest)):
@@ -205,11 +210,18 @@ def need_bytes(config: Config, atoms: int) -> float:
 
 def _table(costs: list[LabelCost], config: Config) -> Table:
     level = f"{config.reference.method}/{config.reference.basis}"
-    table = Table(title=f"Cost of a label at {level}, on two cores", title_justify="left")
-    for i, name in enumerate(("cluster", "atoms", "charge", "2S+1", "electrons", "basis functions", "estimated time")):
-        table.add_column(name, justify="left" if i == 0 else "right")
+    table = Table(title=f"Estimated cost of a label at {level}, on two cores", title_justify="left")
+    table.add_column("cluster", no_wrap=True)
+    for name in ("atoms", "charge", "2S+1", "electrons", "basis functions", "time"):
+        table.add_column(name, justify="right")
     for c in costs:
-        numbers = (c.cost.atoms, f"{c.charge:+d}", c.multiplicity, c.electrons, c.cost.basis_functions)
+        numbers = (
+            c.cost.atoms,
+            f"{c.charge:+d}" if c.charge else 0,
+            c.multiplicity,
+            c.electrons,
+            c.cost.basis_functions,
+        )
         table.add_row(c.what, *map(str, numbers), duration(c.cost.seconds))
     most = config.reference.max_labels
     total = duration(most * costs[-1].cost.seconds)

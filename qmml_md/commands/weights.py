@@ -13,7 +13,7 @@ def show_list(console: Console | None = None) -> None:
     """Print the published weights and which are on this machine."""
     table = Table(title="Published weights", title_justify="left")
     for column in ("name", "level of theory", "source", "on this machine"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for row in weights.available():
         table.add_row(row.name, row.level_of_theory, row.source, str(row.cached) if row.cached else "no")
     (console or Console()).print(table)
@@ -39,6 +39,8 @@ def show_card(name: str, console: Console | None = None) -> None:
     card = weights.load(name).card
     path = weights.fetch(name) if name in known else Path(name)
     table = Table.grid(padding=(0, 2))
+    table.add_column()
+    table.add_column(overflow="fold")
     rows = {
         "name": card.name,
         "elements": " ".join(card.symbols),
@@ -53,4 +55,4 @@ def show_card(name: str, console: Console | None = None) -> None:
     }
     for key, value in rows.items():
         table.add_row(key, value)
-    (console or Console(soft_wrap=True)).print(table)
+    (console or Console()).print(table)
