@@ -1,5 +1,6 @@
 """The command ``qmml``. Each command imports what it needs when it is called, so that ``qmml --help`` is at once."""
 
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
+    logging.getLogger().addFilter(_is_news)
     try:
         app(args=[a for a in arguments if a != "--debug"], prog_name="qmml")
     except SystemExit as stop:
@@ -47,6 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return show_failure(error)
     return 0
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Keep back what openmmtorch causes on every start: it imports OpenMM under its old name, which complains."""
+    return "importing 'simtk.openmm' is deprecated" not in record.getMessage()
 
 
 def _version(wanted: bool) -> None:
