@@ -178,9 +178,10 @@ def orient(lattice: Floats, positions: Floats) -> tuple[Floats, Floats]:
     if np.abs(np.triu(lattice, 1)).max() < ROUNDING_NM:
         return reduce_box(_upright(lattice)), positions
     turn, triangle = np.linalg.qr(lattice.T)
-    if np.linalg.det(turn) < 0:
-        turn, triangle = -turn, -triangle
-    return reduce_box(_upright(triangle.T)), positions @ turn
+    signs = np.sign(triangle.diagonal())
+    # A left-handed lattice leaves a negative last element, which costs the direction of c but not the hand of molecules.
+    signs[2] *= np.sign(np.linalg.det(lattice))
+    return reduce_box(_upright(triangle.T * signs)), positions @ (turn * signs)
 
 
 def _upright(box: Floats) -> Floats:

@@ -53,7 +53,7 @@ def read_structure(
         raise StructureError(f"{path} does not exist or is not a file", cure="correct `system.structure`")
     topology, positions, box = _parse(reader, path, periodic)
     if topology is None or topology.n_atoms == 0 or positions.shape[0] == 0:
-        raise StructureError(f"{path} holds no atoms", cure="give a file with ATOM or HETATM records, or XYZ lines")
+        raise _no_atoms(path)
     if periodic and box is None:
         raise StructureError(
             f"{path} has no box, but `periodic: true` asks for one",
@@ -105,6 +105,8 @@ def _parse(reader: Callable[[Path, bool | None], Parsed], path: Path, periodic: 
 def _read_pdb(path: Path, periodic: bool | None) -> Parsed:
     from mdtraj.formats import PDBTrajectoryFile
 
+    lines = path.read_text().splitlines()
+    _screen_pdb(path, lines)
     with PDBTrajectoryFile(str(path)) as file:
         topology, positions = file.topology, file.positions[0]
         cell = (file.unitcell_lengths, file.unitcell_angles)
@@ -115,15 +117,35 @@ def _read_pdb(path: Path, periodic: bool | None) -> Parsed:
             ours.name = theirs.name
         for ours, theirs in zip(topology.atoms, file.topology.atoms, strict=True):
             ours.name = theirs.name
-    record = next((line for line in path.read_text().splitlines() if line.startswith("CRYST1")), "")
+    record = next((line for line in lines if line.startswith("CRYST1")), "")
     box = _cell_box(path, *cell, to_nm=NM_PER_ANGSTROM, space_group=record[55:66], periodic=periodic)
     return topology, positions * NM_PER_ANGSTROM, box
+
+
+def _no_atoms(path: Path) -> StructureError:
+    return StructureError(f"{path} holds no atoms", cure="give a file with ATOM or HETATM records, or XYZ lines")
+
+
+def _screen_pdb(path: Path, lines: list[str]) -> None:
+    """Name the line that cannot be read, which MDTraj does not."""
+    records = [(k, line) for k, line in enumerate(lines, start=1) if line.startswith(("ATOM  ", "HETATM"))]
+    if not records:
+        raise _no_atoms(path)
+    for number, line in records:
+        try:
+            _ = [float(line[k : k + 8]) for k in (30, 38, 46)]
+        except ValueError as error:
+            raise StructureError(
+                f"{path}, line {number}: columns 31-54 should hold three coordinates, not {line[30:54]!r}",
+                cure="mend the line; columns of a PDB file are fixed",
+            ) from error
 
 
 def _read_pdbx(path: Path, periodic: bool | None) -> Parsed:
     from mdtraj.formats import PDBxTrajectoryFile
 
-    with PDBxTrajectoryFile(str(path)) as file:
+    # MDTraj would leave a file open that it fails to read.
+    with path.open() as handle, PDBxTrajectoryFile(handle) as file:
         topology, positions = file.topology, file.positions[0]
         cell = (file.unitcell_lengths, file.unitcell_angles)
     _add_disulfides(topology, positions)
