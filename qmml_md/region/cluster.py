@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import RegionError
-from ..system.molecules import Floats, Ints
+from ..system.images import nearest_image
+from ..system.molecules import Floats, Ints, Molecules, unwrap
+from ..units import ANGSTROM_PER_NM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,3 +44,94 @@ class Cluster:
     def size(self) -> int:
         """Number of atoms, link atoms included."""
         return len(self.numbers)
+
+
+def cut_cluster(
+    molecules: Molecules,
+    positions_nm: Floats,
+    atoms: Ints,
+    *,
+    box: Floats | None = None,
+    charge: int | None = None,
+    multiplicity: int | None = None,
+) -> Cluster:
+    """Cut whole molecules out of the simulation and put them together in vacuum.
+
+    The molecule of the first atom is made whole around that atom. The others follow one by one, each at the periodic
+    image that brings it nearest to those placed before, nearest first: contacts within the box become contacts in the
+    cluster, wherever atoms were wrapped. Atoms move by whole box vectors only.
+
+    Present limit: whole molecules only, no link atoms. A molecule that ``atoms`` names in part is taken whole.
+
+    Args:
+        molecules: what is simulated.
+        positions_nm: nm, shape (n, 3), wrapped or not.
+        atoms: indices of atoms of the wanted molecules.
+        box: reduced box now, nm, shape (3, 3); by default that of ``molecules``.
+        charge: e; by default the sum of the formal charges.
+        multiplicity: 2S + 1; by default 1, and an odd number of electrons is refused.
+
+    Returns:
+        The cluster, with atoms in the order of the simulation and no link atoms.
+
+    Raises:
+        RegionError: no atoms, or charge and multiplicity do not fit the number of electrons.
+    """
+    if len(atoms) == 0:
+        raise RegionError("a cluster needs at least one atom", cure="cut a cluster only where the region is not empty")
+    wanted = np.zeros(int(molecules.molecule_of.max()) + 1, dtype=bool)
+    wanted[molecules.molecule_of[np.asarray(atoms)]] = True
+    inside = wanted[molecules.molecule_of]
+    parent = np.flatnonzero(inside)
+    place = np.cumsum(inside) - 1
+    bonds = place[molecules.bonds[inside[molecules.bonds[:, 0]]]]
+    lattice = molecules.box if box is None else box
+    whole = unwrap(positions_nm[parent], lattice, bonds)
+    gathered = _gather(whole, molecules.molecule_of[parent], lattice)
+    total = int(molecules.formal_charge[parent].sum()) if charge is None else charge
+    numbers = molecules.numbers[parent]
+    return Cluster(
+        numbers=numbers,
+        positions=gathered * ANGSTROM_PER_NM,
+        parent=parent.astype(np.int64),
+        links=np.zeros((0, 2), dtype=np.int64),
+        charge=total,
+        multiplicity=_spin(int(numbers.sum()) - total, total, multiplicity),
+    )
+
+
+def _gather(positions: Floats, molecule: Ints, box: Floats | None) -> Floats:
+    """Move whole molecules to the images nearest to one another, along a minimum spanning tree of their contacts."""
+    if box is None:
+        return positions
+    vectors, _ = nearest_image(positions[None, :] - positions[:, None], box)
+    squared = np.einsum("ijk,ijk->ij", vectors, vectors)
+    moved = positions.copy()
+    placed = molecule == molecule[0]
+    while not placed.all():
+        left = np.flatnonzero(~placed)
+        i, k = np.unravel_index(np.argmin(squared[np.ix_(placed, ~placed)]), (len(molecule) - len(left), len(left)))
+        near, far = np.flatnonzero(placed)[i], left[k]
+        joining = molecule == molecule[far]
+        _, shift = nearest_image(moved[far] - moved[near], box)
+        moved[joining] += shift @ box
+        placed |= joining
+    return moved
+
+
+def _spin(electrons: int, charge: int, multiplicity: int | None) -> int:
+    """The multiplicity, refused where the electrons do not allow it."""
+    spins = (multiplicity or 1) - 1
+    if multiplicity is None and electrons % 2:
+        raise RegionError(
+            f"the cluster has {electrons} electrons at charge {charge:+d}: an odd number, and no multiplicity is given",
+            cure="give charged residues in system.formal_charges (or reference.charge); "
+            "set reference.multiplicity only if the cluster truly is a radical",
+        )
+    if spins < 0 or spins > electrons or (electrons - spins) % 2:
+        raise RegionError(
+            f"multiplicity {multiplicity} does not fit {electrons} electrons at charge {charge:+d}",
+            cure=f"use an {'even' if electrons % 2 else 'odd'} reference.multiplicity, "
+            "or correct system.formal_charges or reference.charge",
+        )
+    return spins + 1
