@@ -39,20 +39,20 @@ def run_config(config_path: Path, out: Path | None) -> int:
     config = load_config(config_path)
     folder = out or default_out(config_path)
     refuse_used(folder)
-    from ..engine import loop
+    from ..engine.loop import start
 
     return _carry_on(
         folder,
-        lambda progress: loop.start(config, config_dir=config_path.resolve().parent, out=folder, progress=progress),
+        lambda progress: start(config, config_dir=config_path.resolve().parent, out=folder, progress=progress),
     )
 
 
 def resume_run(path: Path) -> int:
     """Continue a run from its last commit; audit what came of it. Returns as ``run_config``."""
     RunDirectory(path).open_database().close()
-    from ..engine import loop
+    from ..engine.loop import resume
 
-    return _carry_on(path, lambda progress: loop.resume(path, progress=progress))
+    return _carry_on(path, lambda progress: resume(path, progress=progress))
 
 
 def refuse_used(folder: Path) -> None:
