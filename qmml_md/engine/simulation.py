@@ -108,7 +108,7 @@ class Simulation:
 
     def heat(self) -> float:
         """Energy given by the thermostat since step 0, kJ/mol."""
-        return heat(self._integrator)
+        return float(heat(self._integrator))
 
     def swap(self, ensemble: AniEnsemble) -> float:
         """Go on with another model from the same positions and velocities.

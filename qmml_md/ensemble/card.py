@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from ..errors import WeightsError
 
@@ -75,7 +76,8 @@ def card_from_json(text: str, where: str) -> EnsembleCard:
     try:
         found = json.loads(text)
         chosen = {f.name: found[f.name] for f in fields(EnsembleCard)}
-        return EnsembleCard(**{key: tuple(v) if isinstance(v, list) else v for key, v in chosen.items()})
+        values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in chosen.items()}
+        return EnsembleCard(**values)
     except (ValueError, TypeError, KeyError) as error:
         raise WeightsError(
             f"{where} holds no card of model weights: {error}",

@@ -28,7 +28,7 @@ def member_forces(ensemble: AniEnsemble, numbers: Ints, positions: Floats, box: 
     Raises:
         ElementError: the weights do not know an element.
     """
-    device = ensemble.pbc.device
+    device = ensemble.device
     elements = element_indices(ensemble.card, numbers).to(device)
     x = to_angstrom(positions, device).requires_grad_(True)
     features = ensemble.features(elements, x, None if box is None else to_angstrom(box, device))

@@ -4,6 +4,8 @@ Both compute ``U = ⟨E_k⟩`` in kJ/mol, self energies subtracted, and forces b
 """
 
 import copy
+from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -36,7 +38,8 @@ class _PotentialModule(torch.nn.Module):
         cell: Tensor | None = None
         if boxvectors is not None and self.periodic:
             cell = boxvectors.to(torch.float64) * self.angstrom_per_nm
-        return self.ensemble(self.elements, x, cell).mean() * self.kj_per_mol_per_hartree
+        energy: Tensor = self.ensemble(self.elements, x, cell).mean() * self.kj_per_mol_per_hartree
+        return energy
 
 
 def build_force(ensemble: AniEnsemble, numbers: Ints, *, periodic: bool, kind: ForceKind) -> openmm.Force:
@@ -62,7 +65,9 @@ def build_force(ensemble: AniEnsemble, numbers: Ints, *, periodic: bool, kind: F
 def _torch_force(ensemble: AniEnsemble, numbers: Ints, periodic: bool) -> openmm.Force:
     try:
         import openmmtorch
-    except ImportError as error:
+
+        _load_plugin()
+    except (ImportError, openmm.OpenMMException) as error:
         raise InstallationError(
             f"openmmtorch cannot be loaded: {error}", cure="`qmml doctor` says which versions belong together"
         ) from error
@@ -73,6 +78,16 @@ def _torch_force(ensemble: AniEnsemble, numbers: Ints, periodic: bool) -> openmm
     for parameter in script.parameters():
         parameter.requires_grad_(False)
     return openmmtorch.TorchForce(script)
+
+
+@cache
+def _load_plugin() -> None:
+    """Load the kernels of TorchForce, which OpenMM could not load if it was imported before torch."""
+    platforms = [openmm.Platform.getPlatform(i).getName() for i in range(openmm.Platform.getNumPlatforms())]
+    for library in sorted((Path(openmm.version.openmm_library_path) / "plugins").glob("*OpenMMTorch*")):
+        early = any(Path(name).name == library.name for name in openmm.pluginLoadedLibNames)
+        if not early and any(library.stem.endswith(f"Torch{platform}") for platform in platforms):
+            openmm.Platform.loadPluginLibrary(str(library))
 
 
 def _python_force(ensemble: AniEnsemble, numbers: Ints, periodic: bool) -> openmm.Force:

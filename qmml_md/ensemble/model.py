@@ -4,9 +4,9 @@ The weights of all members are stacked along a first axis, so that one batched p
 and training alike. The descriptor is TorchANI's atomic environment vector (AEV; Smith, Isayev, Roitberg, Chem. Sci. 8,
 3192, 2017, doi:10.1039/C6SC05720A).
 
-Precision: distances and difference vectors come from float64 positions, whatever the precision of features and networks,
-and atomic energies are summed in float64. Self energies never enter: they are a constant of the composition, and in
-float32 they alone would cost 0.1 … 8 kJ/mol of rounding.
+Precision: distances and difference vectors come from float64 positions, whatever the precision of features and
+networks, and atomic energies are summed in float64. Self energies never enter: they are a constant of the composition,
+and in float32 they alone would cost 0.1 … 8 kJ/mol of rounding.
 """
 
 import os
@@ -81,7 +81,8 @@ class ElementNetworks(torch.nn.Module):
         x = features
         for layer in self.hidden:
             x = torch.nn.functional.celu(layer(x), alpha=0.1)
-        return self.last(x).squeeze(-1)
+        energies: Tensor = self.last(x).squeeze(-1)
+        return energies
 
 
 class AniEnsemble(torch.nn.Module):
@@ -117,6 +118,12 @@ class AniEnsemble(torch.nn.Module):
         """Precision of features and networks."""
         return next(self.parameters()).dtype
 
+    @property
+    @torch.jit.unused
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
     def neighbors(self, elements: Tensor, positions: Tensor, cell: Tensor | None) -> Neighbors:
         """Pairs within the cutoff in float64.
 
@@ -141,7 +148,8 @@ class AniEnsemble(torch.nn.Module):
         dtype = self.aev.radial.shifts.dtype
         cast = Neighbors(found.indices, found.distances.to(dtype), found.diff_vectors.to(dtype))
         z, x = elements.unsqueeze(0), positions.unsqueeze(0)
-        return self.aev.compute_from_neighbors(z, x, cast).squeeze(0)
+        features: Tensor = self.aev.compute_from_neighbors(z, x, cast).squeeze(0)
+        return features
 
     def atomic_energies(self, elements: Tensor, features: Tensor) -> Tensor:
         """Energies of the atoms by member, hartree, shape (K, n).
@@ -220,7 +228,7 @@ def evaluate(ensemble: AniEnsemble, numbers: Ints, positions: Floats, box: Float
     Raises:
         ElementError: the weights do not know an element.
     """
-    device = ensemble.pbc.device
+    device = ensemble.device
     elements = element_indices(ensemble.card, numbers).to(device)
     x = to_angstrom(positions, device).requires_grad_(True)
     members = ensemble(elements, x, None if box is None else to_angstrom(box, device))

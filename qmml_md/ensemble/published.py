@@ -8,7 +8,6 @@ import torch
 
 from ..errors import WeightsError
 from .card import EnsembleCard
-from .model import AEVComputer
 
 CITATION_1X = "Smith, Nebgen, Lubbers, Isayev, Roitberg, J. Chem. Phys. 148, 241733 (2018), doi:10.1063/1.5023802"
 CITATION_1CCX = "Smith et al., Nat. Commun. 10, 2903 (2019), doi:10.1038/s41467-019-10827-4"
@@ -112,7 +111,7 @@ def convert_torchani(name: str, model: Any) -> tuple[EnsembleCard, dict[str, tor
         name: `ani2x`.
         model: a TorchANI model with an ensemble of networks.
     """
-    aev: AEVComputer = model.aev_computer
+    aev = model.aev_computer
     symbols = tuple(model.symbols)
     card = _card(
         name,

@@ -1,7 +1,7 @@
 """Weights: reading and writing them, and taking the published ones from where they were published.
 
-A weights file is safetensors; its card (``EnsembleCard``) is its metadata and stands beside it as JSON for a person. The
-SHA-256 of the file is therefore the identity of the whole model. ``ani1x`` and ``ani1ccx`` come from the wheel
+A weights file is safetensors; its card (``EnsembleCard``) is its metadata and stands beside it as JSON for a person.
+The SHA-256 of the file is therefore the identity of the whole model. ``ani1x`` and ``ani1ccx`` come from the wheel
 ``torchani==2.0`` (MIT licence), fetched once with the user's own pip configuration, checked against a fixed hash, and
 read with ``torchani.neurochem``; ``ani2x`` comes through TorchANI's own downloader. All are cached in the user's cache
 folder (``QMML_CACHE`` overrides).
@@ -119,7 +119,7 @@ def build(card: EnsembleCard, tensors: dict[str, torch.Tensor], precision: Preci
     ensemble = AniEnsemble(card, networks, DTYPES[precision])
     width = ensemble.aev.out_dim
     for symbol, network in zip(card.symbols, networks, strict=True):
-        found = [*network.hidden, network.last][0].weight.shape[1]
+        found = layers_of(network)[0].weight.shape[1]
         if found != width:
             raise WeightsError(f"weights `{card.name}`: {symbol} takes {found} features, the descriptor has {width}")
     return ensemble.eval()
@@ -129,10 +129,15 @@ def tensors_of(ensemble: AniEnsemble) -> dict[str, torch.Tensor]:
     """The stacked weights by the names that ``build`` takes."""
     out = {}
     for symbol, network in zip(ensemble.card.symbols, ensemble.networks, strict=True):
-        for i, layer in enumerate([*network.hidden, network.last]):
+        for i, layer in enumerate(layers_of(network)):
             out[f"{symbol}.{i}.weight"] = layer.weight.detach().cpu().contiguous()
             out[f"{symbol}.{i}.bias"] = layer.bias.detach().cpu().contiguous()
     return out
+
+
+def layers_of(network: torch.nn.Module) -> list[StackedLinear]:
+    """The layers of one element's networks from the first to the last."""
+    return [layer for layer in network.modules() if isinstance(layer, StackedLinear)]
 
 
 def serialise(ensemble: AniEnsemble) -> tuple[bytes, str]:
@@ -205,7 +210,9 @@ def download_wheel(folder: Path) -> Path:
         ) from error
     wheels = list(folder.glob("torchani-2.0-*.whl"))
     if len(wheels) != 1:
-        raise WeightsError(f"pip fetched {len(wheels)} wheels for {WHEEL}", cure="check the index that pip is set up with")
+        raise WeightsError(
+            f"pip fetched {len(wheels)} wheels for {WHEEL}", cure="check the index that pip is set up with"
+        )
     check_hash(wheels[0], WHEEL_SHA256)
     return wheels[0]
 

@@ -1,7 +1,7 @@
 """Cached features of isolated clusters: the AEV and its Jacobian do not depend on weights, so they are computed once.
 
-With them, member forces are dense algebra: ``F_k = −(∂E_k/∂G) · (∂G/∂x)``, where G is the AEV, and training needs no pass
-through the descriptor at all. The Jacobian is exact: TorchANI's own radial and angular terms are differentiated in
+With them, member forces are dense algebra: ``F_k = −(∂E_k/∂G) · (∂G/∂x)``, where G is the AEV, and training needs no
+pass through the descriptor at all. The Jacobian is exact: TorchANI's own radial and angular terms are differentiated in
 forward mode, one pass for a pair distance and six for the two vectors of a triple, and scattered to the atoms.
 """
 
@@ -74,7 +74,7 @@ def _radial_jacobian(aev: AEVComputer, elements: Tensor, pairs: Neighbors) -> Te
     direction = pairs.diff_vectors / pairs.distances.unsqueeze(1)
     gradient = slope.unsqueeze(2) * direction.unsqueeze(1)
     width = slope.shape[1]
-    out = gradient.new_zeros(m * species * m, width, 3)
+    out: Tensor = gradient.new_zeros(m * species * m, width, 3)
     first, second = pairs.indices
     for centre, other in ((first, second), (second, first)):
         row = (centre * species + elements[other]) * m
@@ -91,7 +91,7 @@ def _angular_jacobian(aev: AEVComputer, elements: Tensor, pairs: Neighbors, trip
     ends = pairs.indices[:, triples.side_idxs]
     sides = torch.where(triples.diff_signs == 1, ends[1], ends[0])
     row = (triples.central_idxs * slots + aev.triu_index[elements[sides[0]], elements[sides[1]]]) * m
-    out = gradient.new_zeros(m * slots * m, width, 3)
+    out: Tensor = gradient.new_zeros(m * slots * m, width, 3)
     # diff_vectors point from a side to the centre.
     out.index_add_(0, row + triples.central_idxs, gradient[0] + gradient[1])
     for side in (0, 1):

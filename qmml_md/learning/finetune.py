@@ -83,7 +83,7 @@ class _Batch:
     elements: Tensor
     aev: Tensor
     jacobians: tuple[Tensor, ...]
-    sizes: tuple[int, ...]
+    sizes: list[int]
 
 
 def make_image(ensemble: AniEnsemble, label: Label) -> Image:
@@ -139,7 +139,7 @@ def finetune(
         loss = _label_loss(model, batch, images, settings.energy_weight)
         if chosen:
             loss = loss + settings.anchor_weight * _anchor_loss(model, chosen)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         epoch += 1
         if epoch % MEASURE_EVERY == 0 or epoch == settings.max_epochs:
@@ -180,7 +180,7 @@ def _batch(features: Sequence[Features]) -> _Batch:
         elements=torch.cat([f.elements for f in features]),
         aev=torch.cat([f.aev for f in features]),
         jacobians=tuple(f.jacobian for f in features),
-        sizes=tuple(f.atoms for f in features),
+        sizes=[f.atoms for f in features],
     )
 
 
@@ -189,10 +189,10 @@ def _predict(ensemble: AniEnsemble, batch: _Batch, *, create_graph: bool) -> tup
     g = batch.aev.expand(ensemble.members, -1, -1).clone().requires_grad_(True)
     atomic = ensemble.atomic_energies(batch.elements, g)
     (slopes,) = torch.autograd.grad(atomic.sum(), g, create_graph=create_graph)
-    energies = [e.sum(1) * EV_PER_HARTREE for e in atomic.split(batch.sizes, dim=1)]
+    energies = [e.sum(1) * EV_PER_HARTREE for e in torch.split(atomic, batch.sizes, dim=1)]
     forces = [
         -(s.reshape(ensemble.members, -1) @ jacobian).reshape(ensemble.members, -1, 3) * EV_PER_HARTREE
-        for s, jacobian in zip(slopes.split(batch.sizes, dim=1), batch.jacobians, strict=True)
+        for s, jacobian in zip(torch.split(slopes, batch.sizes, dim=1), batch.jacobians, strict=True)
     ]
     return energies, forces
 

@@ -1,1 +1,1 @@
-"""What a run writes down: frames, ledger and events, in files that other programs open. Written by the engine, read by all."""
+"""What a run writes down: frames, ledger and events, in files that other programs open."""

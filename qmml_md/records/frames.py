@@ -1,6 +1,7 @@
 """Frames of a trajectory as one block of float64 arrays."""
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,7 +95,7 @@ def stack(frames: list[Frame], model_id: str) -> Frames:
     """
     if not frames:
         raise RunDirectoryError("a segment needs at least one frame")
-    arrays = {
+    arrays: dict[str, Any] = {
         name: np.array([getattr(f, name) for f in frames], dtype=np.int64 if name in INTEGER_ARRAYS else np.float64)
         for name in ARRAYS
     }
@@ -109,5 +110,5 @@ def concatenate(blocks: list[Frames]) -> Frames:
     """
     if not blocks:
         raise RunDirectoryError("the run holds no frames yet", cure="let it run past the first commit")
-    arrays = {name: np.concatenate([getattr(b, name) for b in blocks]) for name in ARRAYS}
+    arrays: dict[str, Any] = {name: np.concatenate([getattr(b, name) for b in blocks]) for name in ARRAYS}
     return Frames(**arrays, model_id=tuple(m for b in blocks for m in b.model_id))

@@ -1,0 +1,128 @@
+"""Checkpoints: everything that a run needs to go on exactly where it stopped.
+
+A folder with OpenMM's exact checkpoint, a portable XML state, the engine's own state as JSON, the anchor clusters as
+plain arrays, and, written last, a manifest with the hash of each file.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import RunDirectoryError
+from ..records.run_directory import RunDirectory
+from ..region.cluster import Cluster
+
+#: Checkpoints that are kept; the newest is the one that run.db names.
+KEPT = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """The state of a run.
+
+    Attributes:
+        step: steps done.
+        openmm: OpenMM's exact checkpoint.
+        openmm_xml: the same state, portable, without random streams.
+        state: the engine's own state, JSON-able.
+        clusters: anchor clusters in order.
+    """
+
+    step: int
+    openmm: bytes
+    openmm_xml: str
+    state: dict[str, Any]
+    clusters: tuple[Cluster, ...]
+
+
+def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Write a checkpoint; the folder counts only once run.db names it.
+
+    Returns:
+        The folder.
+    """
+    if folder.exists():
+        # Written before a commit that never happened.
+        shutil.rmtree(folder)
+    folder.mkdir()
+    contents = {
+        "openmm.chk": checkpoint.openmm,
+        "openmm.xml": checkpoint.openmm_xml.encode(),
+        "state.json": json.dumps({"step": checkpoint.step, **checkpoint.state}).encode(),
+        "clusters.json": json.dumps([_plain(c) for c in checkpoint.clusters]).encode(),
+    }
+    hashes = {}
+    for name, content in contents.items():
+        _write_synced(folder / name, content)
+        hashes[name] = hashlib.sha256(content).hexdigest()
+    _write_synced(folder / "manifest.json", json.dumps(hashes, indent=1).encode())
+    return folder
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Read a checkpoint and check its hashes.
+
+    Raises:
+        RunDirectoryError: a file is missing or damaged.
+    """
+    try:
+        hashes = json.loads((folder / "manifest.json").read_bytes())
+        contents = {name: (folder / name).read_bytes() for name in hashes}
+    except (OSError, ValueError) as error:
+        raise RunDirectoryError(f"checkpoint {folder} is not whole: {error}", cure="restore it from a copy") from error
+    damaged = [name for name, content in contents.items() if hashlib.sha256(content).hexdigest() != hashes[name]]
+    if damaged:
+        raise RunDirectoryError(f"checkpoint {folder}: {', '.join(damaged)} damaged", cure="restore it from a copy")
+    state = json.loads(contents["state.json"])
+    return Checkpoint(
+        step=state.pop("step"),
+        openmm=contents["openmm.chk"],
+        openmm_xml=contents["openmm.xml"].decode(),
+        state=state,
+        clusters=tuple(_cluster(c) for c in json.loads(contents["clusters.json"])),
+    )
+
+
+def forget_old(run: RunDirectory, newest: int) -> None:
+    """Remove checkpoints older than the last ``KEPT``."""
+    for number in range(newest - KEPT, -1, -1):
+        folder = run.checkpoint(number)
+        if not folder.exists():
+            break
+        shutil.rmtree(folder)
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _plain(cluster: Cluster) -> dict[str, Any]:
+    # repr of a Python float is exact, so JSON keeps float64 positions to the bit.
+    return {
+        "numbers": cluster.numbers.tolist(),
+        "positions": cluster.positions.tolist(),
+        "parent": cluster.parent.tolist(),
+        "links": cluster.links.tolist(),
+        "charge": cluster.charge,
+        "multiplicity": cluster.multiplicity,
+    }
+
+
+def _cluster(plain: dict[str, Any]) -> Cluster:
+    return Cluster(
+        numbers=np.array(plain["numbers"], dtype=np.int64),
+        positions=np.array(plain["positions"], dtype=np.float64),
+        parent=np.array(plain["parent"], dtype=np.int64),
+        links=np.array(plain["links"], dtype=np.int64).reshape(-1, 2),
+        charge=plain["charge"],
+        multiplicity=plain["multiplicity"],
+    )

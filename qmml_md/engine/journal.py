@@ -1,0 +1,160 @@
+"""What has happened since the last commit, and the commit that makes it true."""
+
+import errno
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import RunDirectoryError
+from ..records.books import Books, Entry
+from ..records.database import Commit, Event, LabelRow, ModelRow, RegionRow, RunDatabase, SegmentRow
+from ..records.frames import Frame, stack
+from ..records.run_directory import RunDirectory
+from ..records.segment import Particles, write_segment
+from .checkpoint import Checkpoint, forget_old, write_checkpoint
+
+
+@dataclass(slots=True)
+class Timings:
+    """Wall time (s) and calls by part of the run, summed over restarts."""
+
+    parts: dict[str, tuple[float, int]] = field(default_factory=dict)
+
+    @contextmanager
+    def measure(self, part: str, calls: int = 1) -> Iterator[None]:
+        """Add the time spent inside to ``part``."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(part, time.perf_counter() - began, calls)
+
+    def add(self, part: str, seconds: float, calls: int = 1) -> None:
+        """Add to ``part``."""
+        spent, count = self.parts.get(part, (0.0, 0))
+        self.parts[part] = (spent + seconds, count + calls)
+
+
+@dataclass(slots=True)
+class _Pending:
+    frames: list[Frame] = field(default_factory=list)
+    model_id: str = ""
+    events: list[Event] = field(default_factory=list)
+    regions: list[RegionRow] = field(default_factory=list)
+    models: list[ModelRow] = field(default_factory=list)
+    labels: list[LabelRow] = field(default_factory=list)
+
+
+class Journal:
+    """Collects frames, entries and events, and commits them together with a checkpoint.
+
+    Attributes:
+        books: the ledger of the whole run.
+        timings: where the time went.
+        committed: whether anything is committed.
+    """
+
+    def __init__(self, run: RunDirectory, database: RunDatabase, particles: Particles) -> None:
+        self._run = run
+        self._database = database
+        self._particles = particles
+        self._pending = _Pending()
+        self.committed = bool(database.last_checkpoint())
+        self._segments = len(database.segments())
+        last = database.last_checkpoint()
+        self._checkpoints = 0 if last is None else last[0] + 1
+        self.books = Books(tuple(database.entries()))
+        self._committed_entries = self.books.count
+        self.timings = Timings(dict(database.timings()))
+
+    def post(self, entry: Entry) -> None:
+        """Book an exchange of energy."""
+        self.books.post(entry)
+
+    def frame(self, frame: Frame, model_id: str) -> None:
+        """Store a frame that ran on a model; after a change of model a commit must come before the next frame."""
+        self._pending.frames.append(frame)
+        self._pending.model_id = model_id
+
+    def event(self, event: Event) -> None:
+        """Note something that happened."""
+        self._pending.events.append(event)
+
+    def region(self, row: RegionRow) -> None:
+        """Note that the region changed."""
+        self._pending.regions.append(row)
+
+    def label(self, row: LabelRow) -> None:
+        """Note a label and its prequential score."""
+        self._pending.labels.append(row)
+
+    def model(self, row: ModelRow) -> None:
+        """Note that the atoms move on another model from here on."""
+        self._pending.models.append(row)
+
+    def commit(self, checkpoint: Checkpoint, meta: dict[str, Any] | None = None) -> None:
+        """Make everything since the last commit true.
+
+        Args:
+            checkpoint: the state to resume from.
+            meta: values of the run as a whole.
+
+        Raises:
+            RunDirectoryError: the disk is full or cannot be written; what was committed before stays whole.
+        """
+        try:
+            with self.timings.measure("io"):
+                segment = self._write_segment()
+                folder = write_checkpoint(self._run.checkpoint(self._checkpoints), checkpoint)
+            self._database.commit(self._as_commit(segment, checkpoint.step, folder.name, meta or {}))
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            raise RunDirectoryError(
+                f"the run directory {self._run.root} cannot be written: {error.strerror}",
+                cure=f"{'free some space' if full else 'make it writable'}, then `qmml resume {self._run.root}`: "
+                "everything up to the last commit is whole",
+            ) from error
+        self._segments += segment is not None
+        self._checkpoints += 1
+        self.committed = True
+        self._committed_entries = self.books.count
+        self._pending = _Pending()
+        forget_old(self._run, self._checkpoints - 1)
+
+    def _write_segment(self) -> SegmentRow | None:
+        frames, model_id = self._pending.frames, self._pending.model_id
+        if not frames:
+            return None
+        path = self._run.segment(self._segments)
+        # A file under this name was written but never committed: it did not happen.
+        path.unlink(missing_ok=True)
+        digest = write_segment(path, stack(frames, model_id), self._particles)
+        return SegmentRow(
+            id=self._segments,
+            first_step=frames[0].step,
+            last_step=frames[-1].step,
+            frames=len(frames),
+            model=model_id,
+            file=str(path.relative_to(self._run.root)),
+            sha256=digest,
+        )
+
+    def _as_commit(self, segment: SegmentRow | None, step: int, folder: str, meta: dict[str, Any]) -> Commit:
+        pending = self._pending
+        return Commit(
+            segment=segment,
+            entries=self.books.entries[self._committed_entries :],
+            events=pending.events,
+            regions=pending.regions,
+            models=pending.models,
+            labels=pending.labels,
+            timings=self.timings.parts,
+            checkpoint=(self._checkpoints, step, folder),
+            meta=meta,
+        )
+
+    def close(self) -> None:
+        """Release the database."""
+        self._database.close()

@@ -1,0 +1,73 @@
+"""What changes while a run goes on, and how it is kept in a checkpoint."""
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ..learning.anchors import AnchorPool
+from ..region.cluster import Cluster
+from ..region.policy import Region, empty_region
+
+
+@dataclass(slots=True, kw_only=True)
+class State:
+    """What changes while a run goes on, beside the atoms and the model.
+
+    Attributes:
+        step: steps done.
+        model_id: of the model that moves the atoms.
+        heat_booked: heat of the thermostat already in the ledger, kJ/mol.
+        first_conserved: H̃ of the first frame, kJ/mol.
+        region: now.
+        hottest: atom with the largest disagreement when last looked at.
+        accepted, refused: model updates.
+        failed: labels that could not be computed.
+    """
+
+    step: int = 0
+    model_id: str
+    heat_booked: float = 0.0
+    first_conserved: float | None = None
+    region: Region = field(default_factory=empty_region)
+    hottest: int = 0
+    accepted: int = 0
+    refused: int = 0
+    failed: int = 0
+
+
+def pack(state: State, label_keys: list[str], rng: np.random.Generator, pool: AnchorPool) -> dict[str, Any]:
+    """Everything but the atoms and the clusters of the pool, as plain JSON-able data."""
+    plain = asdict(replace(state, region=empty_region()))
+    region = state.region
+    plain["region"] = {"core": region.core.tolist(), "atoms": region.atoms.tolist(), "epoch": region.epoch}
+    return {
+        **plain,
+        "label_keys": label_keys,
+        "rng": rng.bit_generator.state,
+        "pool": {
+            "offered": pool.offered,
+            "training": [len(pool.training.kept), pool.training.seen],
+            "held_out": [len(pool.held_out.kept), pool.held_out.seen],
+        },
+    }
+
+
+def unpack(plain: dict[str, Any], step: int) -> State:
+    """The state that ``pack`` took."""
+    names = ("model_id", "heat_booked", "first_conserved", "hottest", "accepted", "refused", "failed")
+    region = Region(
+        core=np.array(plain["region"]["core"], dtype=np.int64),
+        atoms=np.array(plain["region"]["atoms"], dtype=np.int64),
+        epoch=plain["region"]["epoch"],
+    )
+    return State(step=step, region=region, **{name: plain[name] for name in names})
+
+
+def refill(pool: AnchorPool, plain: dict[str, Any], clusters: tuple[Cluster, ...]) -> None:
+    """Put the clusters of a checkpoint back into a pool."""
+    kept, pool.training.seen = plain["pool"]["training"]
+    pool.held_out.seen = plain["pool"]["held_out"][1]
+    pool.offered = plain["pool"]["offered"]
+    pool.training.kept[:] = clusters[:kept]
+    pool.held_out.kept[:] = clusters[kept:]
