@@ -110,24 +110,29 @@ def extxyz(record: Record, chosen: np.ndarray) -> Iterator[str]:
         positions = frames.positions[i] * ANGSTROM_PER_NM
         forces = frames.forces_used[i] * EV_PER_ANGSTROM_PER_KJ_PER_MOL_PER_NM
         for k, symbol in enumerate(symbols):
-            numbers = " ".join(f"{value:.17g}" for value in (*positions[k], *forces[k], frames.disagreement[i, k]))
+            numbers = " ".join(map(exact, (*positions[k], *forces[k], frames.disagreement[i, k])))
             yield f"{symbol} {numbers} {flags[i, k]}\n"
+
+
+def exact(value: float) -> str:
+    """The shortest text that reads back as the same double."""
+    return repr(float(value))
 
 
 def _comment(record: Record, i: int) -> str:
     frames, periodic = record.frames, record.particles.periodic
     fields = {
         "Properties": PROPERTIES,
-        "energy": f"{frames.potential_used[i] * EV_PER_KJ_PER_MOL:.17g}",
-        "kinetic_energy": f"{frames.kinetic[i] * EV_PER_KJ_PER_MOL:.17g}",
-        "conserved_energy": f"{frames.conserved[i] * EV_PER_KJ_PER_MOL:.17g}",
+        "energy": exact(frames.potential_used[i] * EV_PER_KJ_PER_MOL),
+        "kinetic_energy": exact(frames.kinetic[i] * EV_PER_KJ_PER_MOL),
+        "conserved_energy": exact(frames.conserved[i] * EV_PER_KJ_PER_MOL),
         "step": str(int(frames.step[i])),
-        "time_fs": f"{frames.time[i] * FS_PER_PS:.10g}",
+        "time_fs": exact(round(frames.time[i] * FS_PER_PS, 9)),
         "model": frames.model_id[i],
         "pbc": '"T T T"' if periodic else '"F F F"',
     }
     if periodic:
-        cell = " ".join(f"{value * ANGSTROM_PER_NM:.17g}" for value in frames.box[i].ravel())
+        cell = " ".join(exact(value * ANGSTROM_PER_NM) for value in frames.box[i].ravel())
         fields = {"Lattice": f'"{cell}"', **fields}
     return " ".join(f"{key}={value}" for key, value in fields.items())
 

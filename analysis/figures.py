@@ -99,16 +99,12 @@ def mark_updates(axes: Axes, accepted: Iterable[float], refused: Iterable[float]
 
 def save_svg(figure: Figure, path: Path, name: str) -> None:
     """Write a figure as a file that stands alone on white; equal figures give equal files."""
-    with mpl.rc_context({"svg.hashsalt": name}):
-        figure.savefig(path, format="svg", facecolor="white", metadata={"Date": None, "Creator": "qmml-md"})
+    path.write_text(_svg(figure, name, facecolor="white"), encoding="utf-8")
 
 
 def inline_svg(figure: Figure, name: str, title: str) -> str:
     """The figure as an SVG element for a page: no fixed size, unique ids, colours of the page."""
-    buffer = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": "qmml-md"})
-    text = buffer.getvalue()
+    text = _svg(figure, name, transparent=True)
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
@@ -118,3 +114,14 @@ def inline_svg(figure: Figure, name: str, title: str) -> str:
     for colour, variable in VARIABLES.items():
         text = text.replace(colour, variable)
     return text.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)
+
+
+def _svg(figure: Figure, name: str, **options: Any) -> str:
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": "qmml-md"}, **options)
+    text = buffer.getvalue()
+    # Matplotlib makes ids from hashes of coordinates, which the layout solver gives only up to the last bit.
+    for number, old in enumerate(dict.fromkeys(re.findall(r'id="([a-z][0-9a-f]{10})"', text))):
+        text = text.replace(old, f"shared-{number}")
+    return text
