@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import CalculatorError, ConvergenceError
+from ase.calculators.calculator import SCFError
 
 from ..errors import LabelError, NotConverged
 from ..region.cluster import Cluster
@@ -15,7 +15,6 @@ from .label import Label, LevelOfTheory, label_key
 
 #: What calculators raise when an outside program fails, an element is missing, or their input makes no sense.
 _CALCULATOR_ERRORS = (
-    CalculatorError,
     RuntimeError,
     ValueError,
     KeyError,
@@ -72,7 +71,7 @@ class AseReference:
         start = time.monotonic()
         try:
             energy, forces, dipole, charges = self._compute(cluster)
-        except ConvergenceError as error:
+        except SCFError as error:
             raise NotConverged(f"{self.level.program} did not converge: {error}", cure="see its own output") from error
         except _CALCULATOR_ERRORS as error:
             raise LabelError(

@@ -81,9 +81,26 @@ class Guesses:
     def __init__(self) -> None:
         self._densities: deque[Density] = deque(maxlen=REMEMBERED)
 
-    def remember(self, density: Density) -> None:
-        """Keep a density; only ever called with a converged one."""
-        self._densities.append(density)
+    def remember(self, cluster: Cluster, mean_field: Any) -> None:
+        """Keep the density of a converged mean field."""
+        matrix: Floats = np.asarray(mean_field.make_rdm1())
+        self._densities.append(Density(cluster=cluster, offsets=orbital_offsets(mean_field.mol), matrix=matrix))
+
+    def propose(self, cluster: Cluster, mean_field: Any) -> Floats | None:
+        """A density to start a mean field with, shape as its own; None if no remembered cluster overlaps."""
+        density, molecule = self.best(cluster), mean_field.mol
+        if density is None:
+            return None
+        atomic = _atomic(mean_field)
+        electrons = molecule.nelec if atomic.ndim == 3 else molecule.nelectron
+        return assemble_guess(
+            density,
+            cluster,
+            orbital_offsets(molecule),
+            atomic=atomic,
+            overlap=mean_field.get_ovlp(),
+            electrons=np.asarray(electrons, dtype=np.float64),
+        )
 
     def best(self, cluster: Cluster) -> Density | None:
         """The density that shares most atoms with a cluster, the newest of equals; None if none shares any."""
@@ -120,7 +137,15 @@ def common_atoms(old: Cluster, new: Cluster) -> tuple[Ints, Ints]:
     return i[near], j[near]
 
 
-def assemble_guess(density: Density, cluster: Cluster, offsets: Ints, atomic: Floats, overlap: Floats) -> Floats:
+def orbital_offsets(molecule: Any) -> Ints:
+    """First atomic orbital of each atom of a PySCF molecule, and the end of the last, shape (m + 1,)."""
+    slices = molecule.aoslice_by_atom()
+    return np.append(slices[:, 2], slices[-1, 3]).astype(np.int64)
+
+
+def assemble_guess(
+    density: Density, cluster: Cluster, offsets: Ints, *, atomic: Floats, overlap: Floats, electrons: Floats
+) -> Floats:
     """Build a guess from the blocks of shared atoms, and from atomic densities elsewhere.
 
     Args:
@@ -129,19 +154,20 @@ def assemble_guess(density: Density, cluster: Cluster, offsets: Ints, atomic: Fl
         offsets: first atomic orbital of each of its atoms, and the end of the last, shape (m + 1,).
         atomic: guess from superposed atoms for this cluster, shape (nao, nao) or (2, nao, nao).
         overlap: overlap matrix of its atomic orbitals, shape (nao, nao).
+        electrons: number of electrons, shape (), or of each spin, shape (2,).
 
     Returns:
-        Density matrix with the number of electrons (of each spin) of ``atomic``, same shape.
+        Density matrix with that number of electrons, shape as ``atomic``.
     """
     i, j = common_atoms(density.cluster, cluster)
     source = _orbitals(density.offsets, i)
     target = _orbitals(offsets, j)
     guess: Floats = np.array(atomic, dtype=np.float64)
     guess[..., target[:, None], target] = density.matrix[..., source[:, None], source]
-    wanted = np.einsum("...ij,ji->...", np.asarray(atomic), overlap)
     found = np.einsum("...ij,ji->...", guess, overlap)
-    scale = np.where(np.abs(found) > 1e-6, wanted / np.where(found == 0, 1.0, found), 1.0)
-    scaled: Floats = guess * np.asarray(scale)[..., None, None]
+    # A spin without electrons has a density of zero, which no factor changes.
+    scale = np.divide(electrons, found, out=np.ones_like(found), where=found > 0)
+    scaled: Floats = guess * scale[..., None, None]
     return scaled
 
 
@@ -220,7 +246,7 @@ def _orbitals(offsets: Ints, atoms: Ints) -> Ints:
 
 def _atomic(mean_field: Any) -> Floats:
     """Superposed atomic densities; given explicitly, or PySCF would go on from the rung that failed."""
-    density: Floats = mean_field.get_init_guess(mean_field.mol, "minao")
+    density: Floats = np.asarray(mean_field.get_init_guess(mean_field.mol, "minao"))
     return density
 
 

@@ -1,8 +1,7 @@
 """Quantum labels from PySCF; the only module that imports it, and the only one that knows hartree and bohr.
 
 Forces are the gradient of the computed energy, response of the integration grid included: without it they sum to
-10⁻² eV/Å instead of zero at grid level 3, and a conservative model would be asked to learn an error that it cannot
-have. This is part of the level of theory.
+10⁻² eV/Å instead of zero at grid level 3, an error that no conservative model can learn. See ``LevelOfTheory``.
 """
 
 import time
@@ -13,13 +12,17 @@ from typing import Any
 
 import numpy as np
 from pyscf import dft, gto, lib, scf
+from scipy.spatial.distance import pdist
 
 from .. import config, units
 from ..errors import ConfigError, LabelError
 from ..region.cluster import Cluster
 from ..system.molecules import Floats, Ints
 from .label import Label, LevelOfTheory, label_key
-from .ladder import RUNGS, Deadline, Density, Guesses, assemble_guess, check_electrons, check_rungs, climb
+from .ladder import RUNGS, Deadline, Guesses, check_electrons, check_rungs, climb
+
+#: No two nuclei come closer in any molecule, by a factor of seven.
+MIN_DISTANCE_A = 0.1
 
 #: What PySCF raises for a request that it cannot fulfil (missing basis, unsupported functional, out of memory).
 _PYSCF_ERRORS = (RuntimeError, KeyError, ImportError, MemoryError, OSError, ValueError, ArithmeticError)
@@ -63,8 +66,7 @@ class PyscfReference:
     def label(self, cluster: Cluster) -> Label:
         """Compute energy, analytic forces, dipole and charges of a cluster.
 
-        The time limit is looked at between SCF cycles and before the gradient; a cycle is not cut short, and a
-        gradient that was begun is finished and kept.
+        The time limit is looked at after each SCF cycle and before the gradient, which is finished once begun.
 
         Args:
             cluster: atoms in vacuum.
@@ -95,16 +97,16 @@ class PyscfReference:
         molecule = build_molecule(cluster, self._settings)
         mean_field = build_mean_field(molecule, self._settings)
         mean_field.callback = lambda state: deadline.check("in the SCF")
-        rung = climb(mean_field, self._guess(cluster, mean_field), self._rungs, self._settings.max_cycles)
+        guess = self._guesses.propose(cluster, mean_field)
+        rung = climb(mean_field, guess, self._rungs, self._settings.max_cycles)
         deadline.check("before the gradient")
         gradient = mean_field.nuc_grad_method()
-        if not _is_hf(self._settings):
-            gradient.grid_response = self.level.grid_response
+        if self.level.grid_response:
+            gradient.grid_response = True
         forces: Floats = -np.asarray(gradient.kernel()) * units.EV_PER_ANGSTROM_PER_HARTREE_PER_BOHR
         energy = float(mean_field.e_tot) * units.EV_PER_HARTREE
         _check_finite(energy, forces, cluster)
-        matrix: Floats = np.asarray(mean_field.make_rdm1())
-        self._guesses.remember(Density(cluster=cluster, offsets=_offsets(molecule), matrix=matrix))
+        self._guesses.remember(cluster, mean_field)
         return Label(
             key=label_key(cluster, self.level),
             cluster=cluster,
@@ -114,17 +116,10 @@ class PyscfReference:
             charges=np.asarray(mean_field.mulliken_pop(verbose=0)[1], dtype=np.float64),
             level=self.level,
             rung=rung,
-            spin_squared=float(mean_field.spin_square()[0]) if matrix.ndim == 3 else 0.0,
+            spin_squared=float(mean_field.spin_square()[0]) if cluster.multiplicity > 1 else 0.0,
             gap=_gap(mean_field) * units.EV_PER_HARTREE,
             wall_time=time.monotonic() - deadline.start,
         )
-
-    def _guess(self, cluster: Cluster, mean_field: Any) -> Floats | None:
-        density = self._guesses.best(cluster)
-        if density is None:
-            return None
-        atomic: Floats = mean_field.get_init_guess(mean_field.mol, "minao")
-        return assemble_guess(density, cluster, _offsets(mean_field.mol), atomic, mean_field.get_ovlp())
 
 
 def level_of_theory(settings: config.Reference, *, grid_response: bool = True) -> LevelOfTheory:
@@ -147,20 +142,16 @@ def check_level(settings: config.Reference) -> None:
     Raises:
         ConfigError: the functional or the basis set is unknown, or needs a package that is not installed.
     """
-    method = settings.method.strip()
     try:
-        if not method:
-            raise KeyError("it is empty")
         if not _is_hf(settings):
-            dft.libxc.parse_xc(method)
+            dft.libxc.parse_xc(settings.method.strip() or "nothing")
     except (KeyError, ValueError, RuntimeError) as error:
         raise ConfigError(
             f"reference.method: PySCF does not know the functional {settings.method!r} ({error})",
             cure="use `hf` or a functional that PySCF lists, such as wb97x, pbe0 or b3lyp",
         ) from error
     try:
-        hydrogen = build_molecule(_spread(np.array([1, 1]), charge=0), settings)
-        mean_field = build_mean_field(hydrogen, settings)
+        mean_field = build_mean_field(build_molecule(_spread(np.array([1, 1]), charge=0), settings), settings)
         if mean_field.do_disp():
             mean_field.get_dispersion()
     except _PYSCF_ERRORS as error:
@@ -176,6 +167,12 @@ def build_molecule(cluster: Cluster, settings: config.Reference) -> Any:
     Raises:
         LabelError: two atoms coincide.
     """
+    apart = pdist(cluster.positions)
+    if apart.size and apart.min() < MIN_DISTANCE_A:
+        raise LabelError(
+            f"two of the {cluster.size} atoms of a cluster coincide ({apart.min():.3f} Å apart)",
+            cure="look at the frame: the structure overlaps with itself, or the dynamics broke down",
+        )
     symbols = [lib.param.ELEMENTS[z] for z in cluster.numbers]
     basis = settings.basis.strip()
     with _without_advertisement():
@@ -183,7 +180,7 @@ def build_molecule(cluster: Cluster, settings: config.Reference) -> Any:
             atom=list(zip(symbols, cluster.positions / units.ANGSTROM_PER_BOHR, strict=True)),
             unit="Bohr",
             basis=basis,
-            ecp={symbol: core for symbol in set(symbols) if (core := gto.basis.load_ecp(basis, symbol))},
+            ecp=_core_potentials(basis, set(symbols)),
             cart=settings.cartesian,
             charge=cluster.charge,
             spin=cluster.multiplicity - 1,
@@ -192,13 +189,8 @@ def build_molecule(cluster: Cluster, settings: config.Reference) -> Any:
             parse_arg=False,
             dump_input=False,
         )
-    if [molecule.atom_pure_symbol(i) for i in range(molecule.natm)] != symbols:
+    if molecule.elements != symbols:
         raise LabelError("PySCF holds the atoms in another order", cure="report this with the frame; it is a defect")
-    if not np.isfinite(molecule.energy_nuc()):
-        raise LabelError(
-            f"two of the {cluster.size} atoms of a cluster coincide",
-            cure="look at the frame: the structure overlaps with itself, or the dynamics broke down",
-        )
     return molecule
 
 
@@ -210,10 +202,12 @@ def build_mean_field(molecule: Any, settings: config.Reference) -> Any:
         method = settings.method.strip()
         mean_field = dft.RKS(molecule, xc=method) if molecule.spin == 0 else dft.UKS(molecule, xc=method)
         mean_field.grids.level = settings.grid_level
+    # A label is stored when it is finished; PySCF's file for half of one would stay open until collected as garbage.
+    mean_field.chkfile = None
+    mean_field._chkfile.close()
     if settings.density_fit:
         mean_field = mean_field.density_fit()
     mean_field.conv_tol = settings.scf_tolerance_hartree
-    mean_field.chkfile = None  # a label is stored when it is finished; half of one is of no use
     return mean_field
 
 
@@ -240,11 +234,20 @@ def count_functions(numbers: Ints, settings: config.Reference) -> tuple[int, int
     return int(molecule.nelectron), int(molecule.nao)
 
 
+def _core_potentials(basis: str, symbols: set[str]) -> dict[str, Any]:
+    """Core potentials that belong to a basis set, by element; without them it would describe the wrong electrons."""
+    try:
+        found = {symbol: gto.basis.load_ecp(basis, symbol) for symbol in symbols}
+    except (RuntimeError, KeyError):  # PySCF knows no potentials at all under this name
+        return {}
+    return {symbol: potential for symbol, potential in found.items() if potential}
+
+
 @contextmanager
 def _without_advertisement() -> Iterator[None]:
-    """Keep PySCF from naming another package whenever a basis set lacks an element, also where it then does without."""
+    """Keep PySCF from naming another package whenever it looks for a basis set in vain, be it to do without."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Basis may be available", category=UserWarning)
+        warnings.filterwarnings("ignore", message="(Basis|ECP) may be available", category=UserWarning)
         yield
 
 
@@ -263,12 +266,6 @@ def _spread(numbers: Ints, *, charge: int) -> Cluster:
 
 def _is_hf(settings: config.Reference) -> bool:
     return settings.method.strip().lower() == "hf"
-
-
-def _offsets(molecule: Any) -> Ints:
-    """First atomic orbital of each atom, and the end of the last, shape (m + 1,)."""
-    slices = molecule.aoslice_by_atom()
-    return np.append(slices[:, 2], slices[-1, 3]).astype(np.int64)
 
 
 def _gap(mean_field: Any) -> float:

@@ -1,0 +1,205 @@
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import ase.db
+import numpy as np
+import pytest
+from ase.db.row import AtomsRow
+
+from qmml_md import config
+from qmml_md.errors import LabelError, RunDirectoryError
+from qmml_md.reference.label import Label, label_key
+from qmml_md.reference.pyscf import PyscfReference, level_of_theory
+from qmml_md.reference.store import LabelStore
+from qmml_md.region.cluster import Cluster
+
+Make = Callable[..., Cluster]
+LEVEL = level_of_theory(config.Reference())
+
+
+def label_of(cluster: Cluster, rng: np.random.Generator) -> Label:
+    """A label with numbers that use every bit."""
+    return Label(
+        key=label_key(cluster, LEVEL),
+        cluster=cluster,
+        energy=float(-4217.0 + rng.normal()),
+        forces=rng.normal(size=(cluster.size, 3)),
+        dipole=rng.normal(size=3),
+        charges=rng.normal(size=cluster.size),
+        level=LEVEL,
+        rung="level-shift",
+        spin_squared=float(rng.random()),
+        gap=float(rng.random()),
+        wall_time=float(rng.random()),
+    )
+
+
+@pytest.fixture
+def label(make_cluster: Make) -> Label:
+    rng = np.random.default_rng(5)
+    cluster = make_cluster(
+        [6, 1, 1, 8], rng.normal(size=(4, 3)) * 3, parent=[12, 13, -1, 2], links=[[2, 0]], charge=-1, multiplicity=2
+    )
+    return label_of(cluster, rng)
+
+
+def assert_equal_to_the_bit(one: Label, other: Label) -> None:
+    for part, twin in ((one, other), (one.cluster, other.cluster)):
+        for name in part.__dataclass_fields__:
+            value, stored = getattr(part, name), getattr(twin, name)
+            if isinstance(value, np.ndarray):
+                assert stored.dtype == value.dtype, name
+                assert stored.shape == value.shape, name
+                assert stored.tobytes() == value.tobytes(), name
+            elif isinstance(value, float):
+                assert np.float64(stored).tobytes() == np.float64(value).tobytes(), name
+            elif name != "cluster":
+                assert stored == value, name
+                assert type(stored) is type(value), name
+
+
+def test_what_comes_back_is_equal_to_the_bit(tmp_path: Path, label: Label) -> None:
+    LabelStore(tmp_path / "labels.db").put(label)
+    found = LabelStore(tmp_path / "labels.db").get(label.key)
+    assert found is not None
+    assert_equal_to_the_bit(label, found)
+    found.forces[0, 0] = 1.0  # arrays are the reader's own
+
+
+def test_the_comparison_sees_one_bit(label: Label) -> None:
+    forces = label.forces.copy()
+    forces[1, 1] = np.nextafter(forces[1, 1], np.inf)
+    with pytest.raises(AssertionError, match="forces"):
+        assert_equal_to_the_bit(label, replace(label, forces=forces))
+
+
+def test_what_is_unknown_or_infinite_stays_so(tmp_path: Path, label: Label) -> None:
+    odd = replace(
+        label,
+        dipole=np.full(3, np.nan),
+        charges=np.full(4, np.nan),
+        spin_squared=float("nan"),
+        gap=float("inf"),
+        cluster=replace(label.cluster, links=np.zeros((0, 2), dtype=np.int64)),
+    )
+    store = LabelStore(tmp_path / "labels.db")
+    store.put(odd)
+    found = store.get(odd.key)
+    assert found is not None
+    assert_equal_to_the_bit(odd, found)
+
+
+def test_a_real_label_comes_back(tmp_path: Path, water: Cluster) -> None:
+    label = PyscfReference(config.Reference(method="hf", basis="sto-3g"), 1).label(water)
+    store = LabelStore(tmp_path / "labels.db")
+    store.put(label)
+    (found,) = store.all()
+    assert_equal_to_the_bit(label, found)
+
+
+def test_storing_twice_stores_once_and_the_first_stays(tmp_path: Path, label: Label) -> None:
+    store = LabelStore(tmp_path / "labels.db")
+    store.put(label)
+    store.put(replace(label, wall_time=99.0))
+    LabelStore(tmp_path / "labels.db").put(label)
+    assert len(store) == 1
+    assert_equal_to_the_bit(store.all()[0], label)
+
+
+def test_labels_come_in_the_order_in_which_they_were_stored(tmp_path: Path, label: Label) -> None:
+    rng = np.random.default_rng(6)
+    labels = [label_of(replace(label.cluster, positions=label.cluster.positions + i), rng) for i in rng.permutation(12)]
+    store = LabelStore(tmp_path / "labels.db")
+    for one in labels:
+        store.put(one)
+    assert [one.key for one in store.all()] == [one.key for one in labels]
+    assert len(store) == 12
+
+
+def test_unknown_key_is_none_and_an_empty_store_makes_no_labels(tmp_path: Path) -> None:
+    store = LabelStore(tmp_path / "labels.db")
+    assert store.get("0" * 64) is None
+    assert store.all() == []
+    assert len(store) == 0
+
+
+def test_keys_of_digits_alone_are_stored(tmp_path: Path, label: Label, monkeypatch: pytest.MonkeyPatch) -> None:
+    # ASE refuses text that reads like a number; one hash in 10^13 does, and "123e45…" more often.
+    for key in ("1" * 64, "1e" + "5" * 62):
+        monkeypatch.setattr("qmml_md.reference.store.label_key", lambda cluster, level, key=key: key)
+        store = LabelStore(tmp_path / "labels.db")
+        store.put(replace(label, key=key))
+        assert store.get(key) is not None
+
+
+def test_ase_reads_energies_and_forces(tmp_path: Path, label: Label) -> None:
+    LabelStore(tmp_path / "labels.db").put(label)
+    with ase.db.connect(tmp_path / "labels.db") as database:
+        row: AtomsRow = database.get(total_charge=-1, multiplicity=2, rung="level-shift")
+    atoms = row.toatoms()
+    assert atoms.get_potential_energy() == label.energy
+    assert np.array_equal(atoms.get_forces(), label.forces)
+    assert np.array_equal(atoms.get_dipole_moment(), label.dipole)
+    assert np.array_equal(atoms.get_charges(), label.charges)
+    assert atoms.get_chemical_symbols() == ["C", "H", "H", "O"]
+    assert not atoms.pbc.any()
+    assert row.level_of_theory == "pyscf:wb97x/6-31g*"
+
+
+def test_label_that_does_not_belong_to_its_key_is_refused(tmp_path: Path, label: Label) -> None:
+    store = LabelStore(tmp_path / "labels.db")
+    with pytest.raises(LabelError, match="does not belong"):
+        store.put(replace(label, key="f" * 64))
+    with pytest.raises(LabelError, match="not finite"):
+        store.put(replace(label, energy=float("nan")))
+    assert len(store) == 0
+
+
+def test_a_changed_row_is_noticed(tmp_path: Path, label: Label) -> None:
+    path = tmp_path / "labels.db"
+    store = LabelStore(path)
+    store.put(label)
+    moved = label.cluster.positions.copy()
+    moved[0, 0] += 1e-6
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE systems SET positions = ?", (moved.tobytes(),))
+    connection.commit()
+    connection.close()
+    with pytest.raises(RunDirectoryError, match="was changed after it was stored"):
+        store.get(label.key)
+
+
+def test_a_foreign_row_is_named(tmp_path: Path, label: Label) -> None:
+    path = tmp_path / "labels.db"
+    with ase.db.connect(path) as database:
+        database.write(ase.Atoms("H"))
+    with pytest.raises(RunDirectoryError, match=r"row 1 of .* is no label"):
+        LabelStore(path).all()
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "labels.db"
+    path.write_bytes(b"not a database" * 100)
+    with pytest.raises(RunDirectoryError, match=r"labels\.db"):
+        LabelStore(path)
+    assert path.read_bytes() == b"not a database" * 100
+
+
+def test_a_path_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    (tmp_path / "labels.db").mkdir()
+    with pytest.raises(RunDirectoryError, match=r"labels\.db: unable to open"):
+        LabelStore(tmp_path / "labels.db")
+
+
+def test_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunDirectoryError, match="no folder"):
+        LabelStore(tmp_path / "nowhere" / "labels.db")
+
+
+def test_no_lock_file_can_outlive_a_killed_run(tmp_path: Path, label: Label) -> None:
+    (tmp_path / "labels.db.lock").touch()  # what ASE would wait for, for ever
+    store = LabelStore(tmp_path / "labels.db")
+    store.put(label)
+    assert len(store) == 1
