@@ -179,7 +179,7 @@ def orient(lattice: Floats, positions: Floats) -> tuple[Floats, Floats]:
         return reduce_box(_upright(lattice)), positions
     turn, triangle = np.linalg.qr(lattice.T)
     signs = np.sign(triangle.diagonal())
-    # A left-handed lattice leaves a negative last element, which costs the direction of c but not the hand of molecules.
+    # A left-handed lattice leaves a negative last element, which turns c around but keeps the hand of molecules.
     signs[2] *= np.sign(np.linalg.det(lattice))
     return reduce_box(_upright(triangle.T * signs)), positions @ (turn * signs)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from openmm import unit
+
 from qmml_md.errors import StructureError
 from qmml_md.system.build import build_system, topology
 from qmml_md.system.structures import read_structure

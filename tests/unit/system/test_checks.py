@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from ase.build import molecule
 from ase.collections import g2
+
 from qmml_md.errors import ElementError, StructureError
 from qmml_md.system.images import box_from_cell
 from qmml_md.system.molecules import Molecules, molecules_of
@@ -77,7 +78,7 @@ def test_missing_bonds_of_a_ligand_are_found(examples: Path, tmp_path: Path) -> 
 
 #: Closed shells that no rule over bonds and angles can tell from a molecule that lacks hydrogens.
 LOOK_INCOMPLETE = {"CS", "CH2_s1A1d"}
-#: Hydrogens whose loss leaves the geometry of a sound molecule (see the module): alkynyl, cyanide, pyrrole, peroxide, fluoride.
+#: Hydrogens whose loss leaves the geometry of a sound molecule: alkynyl, cyanide, pyrrole, peroxide, fluoride.
 NOT_PROVABLE = {"C2H2": 2, "HCN": 1, "C3H4_C3v": 1, "C4H4NH": 1, "H2O2": 2, "HF": 1}
 CLOSED_SHELLS = [
     name
@@ -229,7 +230,7 @@ def test_endless_molecule_is_refused(tmp_path: Path) -> None:
     """A polyethylene chain bonded to its own image; the same chain with a longer box and closed ends is finite."""
     a = 2.55
     carbons = np.array([[a * k / 2, 0.42 * (-1) ** k, 0] for k in range(10)])
-    hydrogens = [c + [0, 0.63 * np.sign(c[1]), s * 0.89] for c in carbons for s in (1, -1)]
+    hydrogens = [c + np.array([0, 0.63 * np.sign(c[1]), s * 0.89]) for c in carbons for s in (1, -1)]
     atoms = ase.Atoms("C10H20", np.concatenate([carbons, hydrogens]), cell=[5 * a, 12, 12], pbc=True)
     with pytest.raises(StructureError, match="bonded to a periodic image of its own molecule"):
         check(from_ase(atoms, tmp_path))

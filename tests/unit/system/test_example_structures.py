@@ -6,6 +6,7 @@ from types import ModuleType
 
 import mdtraj
 import numpy as np
+
 from qmml_md.system.images import nearest_image
 from qmml_md.system.structures import check_structure, read_structure
 from qmml_md.units import AVOGADRO_PER_MOL

@@ -7,6 +7,7 @@ import openmm
 import pytest
 from openmm import unit
 from openmm.app.internal.unitcell import computePeriodicBoxVectors
+
 from qmml_md.errors import StructureError
 from qmml_md.system.images import (
     box_from_cell,

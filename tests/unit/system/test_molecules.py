@@ -5,6 +5,7 @@ from pathlib import Path
 import mdtraj
 import numpy as np
 import pytest
+
 from qmml_md.errors import StructureError
 from qmml_md.records.frames import Frame, stack
 from qmml_md.records.segment import Particles, write_segment

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ase.build import molecule
 from openmm import app, unit
+
 from qmml_md.errors import StructureError
 from qmml_md.system.build import topology
 from qmml_md.system.images import box_from_cell
@@ -100,9 +101,16 @@ def test_xyz_columns_may_stand_in_any_order(tmp_path: Path) -> None:
     assert bond_set(molecules) == {(0, 1)}
 
 
+def test_shared_proton_is_bonded_to_the_nearer_oxygen(tmp_path: Path) -> None:
+    """Both oxygens of a short hydrogen bond are within the sum of radii and tolerance, 1.37 Å, of the hydrogen."""
+    path = tmp_path / "shared.xyz"
+    path.write_text("4\n\nH -0.3 0.9 0\nO 0 0 0\nH 1.1 0 0\nO 2.4 0 0\n")
+    assert bond_set(read_structure(path)) == {(0, 1), (1, 2)}
+
+
 def test_interleaved_molecules_become_one_residue(tmp_path: Path) -> None:
     water = molecule("H2O")
-    atoms = water + ase.Atoms(water.numbers, water.positions + [5, 0, 0])
+    atoms = water + ase.Atoms(water.numbers, water.positions + np.array([5, 0, 0]))
     ase.io.write(tmp_path / "sorted.xyz", atoms[[0, 3, 1, 2, 4, 5]], format="extxyz")
     molecules = read_structure(tmp_path / "sorted.xyz")
     assert molecules.molecule_of.tolist() == [0, 1, 0, 0, 1, 1]
@@ -171,7 +179,8 @@ def test_charges_in_the_file_count_unless_the_residue_is_named(tmp_path: Path) -
 def test_names_stay_as_in_the_file_although_bonds_need_standard_ones(tmp_path: Path) -> None:
     path = tmp_path / "wat.pdb"
     path.write_text(
-        "ATOM      1  OH2 WAT A   1       0.000   0.000   0.119\nATOM      2  H1  WAT A   1       0.000   0.763  -0.477\n"
+        "ATOM      1  OH2 WAT A   1       0.000   0.000   0.119\n"
+        "ATOM      2  H1  WAT A   1       0.000   0.763  -0.477\n"
         "ATOM      3  H2  WAT A   1       0.000  -0.763  -0.477\nEND\n"
     )
     molecules = read_structure(path, formal_charges={"WAT": 0})
