@@ -122,7 +122,7 @@ def report(run: RunFolder) -> None:
 def export(
     run: RunFolder,
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Ends in .xtc, .dcd, .pdb or .extxyz.", show_default=False)
+        Path, typer.Argument(metavar="FILE", help="Ends in .xtc, .dcd, .pdb, .h5 or .extxyz.", show_default=False)
     ],
 ) -> None:
     """Write the trajectory of RUN to FILE; extended XYZ also carries forces, disagreement and the region."""

@@ -83,7 +83,8 @@ def audit_run(path: Path) -> int:
     result = _audit(RunDirectory(path), out)
     for check in result.checks:
         line = Text(f"{check.status.value:15}", style=_COLOURS.get(check.status.value, "dim"))
-        out.print(line.append(f"{check.name}: ", style="not bold default").append(check.why, style="not bold default"))
+        line.append(f"{check.name}: {check.why}", style="not bold default")
+        out.print(line, soft_wrap=True)
     return result.exit_code
 
 

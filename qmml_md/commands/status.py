@@ -61,7 +61,8 @@ def show_status(path: Path, console: Console | None = None) -> None:
         if timings := database.timings():
             out.print(_timings(timings))
         for event in database.events()[-LAST_EVENTS:]:
-            out.print(f"step {event.step}  {event.kind}: {event.message}", highlight=False, markup=False)
+            line = f"step {event.step}  {event.kind}: {event.message}"
+            out.print(line, highlight=False, markup=False, soft_wrap=True)
     finally:
         database.close()
 
@@ -109,5 +110,5 @@ def _timings(timings: dict[str, tuple[float, int]]) -> Table:
     for name in ("part", "time", "calls"):
         table.add_column(name, justify="left" if name == "part" else "right")
     for part, (seconds, calls) in sorted(timings.items(), key=lambda item: -item[1][0]):
-        table.add_row(part, duration(seconds), str(calls))
+        table.add_row(part, duration(seconds) if seconds >= 60 else f"{seconds:.2f} s", str(calls))
     return table
