@@ -89,7 +89,7 @@ def _check(name: str, frames: Frames, series: Floats, tolerance: float, what: st
     if len(bad):
         first = int(bad[0])
         problems.append(
-            f"{len(bad)} of {len(frames)} frames have a {what} of the force difference to the final model above "
+            f"{len(bad)} of {len(frames)} frames differ from the final model by more than "
             f"{tolerance:g} {UNIT}, first at step {int(frames.step[first])} ({series[first]:.3g}), "
             f"worst {np.nanmax(series[bad]) if np.isfinite(series[bad]).any() else np.nan:.3g}"
         )

@@ -78,8 +78,8 @@ def force_errors(story: Story) -> Figure:
     top.plot(*_broken(story, "force_rmse"), color=INK, label="all atoms", linewidth=2.0)
     bottom.plot(*_broken(story, "force_maxresid"), color=INK, label="largest component")
     for axes, key, title in (
-        (top, "force_rmse_eV_per_A", "RMSE over the components of a frame"),
-        (bottom, "force_maxresid_eV_per_A", "Largest component of a frame"),
+        (top, "force_rmse_eV_per_A", "RMSE"),
+        (bottom, "force_maxresid_eV_per_A", "Largest component"),
     ):
         axes.axhline(tolerances[key], color=ORANGE, linewidth=1.4, linestyle=(0, (6, 2)), label="tolerance")
         axes.set_ylabel("difference (eV/Å)")
@@ -98,7 +98,7 @@ def _mark_first_out(axes: Axes, story: Story) -> None:
         when = story.time_of(step)
         axes.axvline(when, color=RED, linewidth=1.2)
         axes.plot([when], [1.0], "v", color=RED, markersize=8, transform=axes.get_xaxis_transform(), clip_on=False)
-        axes.plot([], [], "v", color=RED, markersize=7, label="first frame out of tolerance")
+        axes.plot([], [], "v", color=RED, markersize=7, label="first out of tolerance")
 
 
 def temperature(story: Story) -> Figure:

@@ -76,7 +76,10 @@ def reconcile_part(record: Record, books: Reconciliation) -> Part:
     checks = (
         _within("kinetic", frames, kinetic, tolerance, "½ Σ m v² minus the stored kinetic energy"),
         judge(
-            "ledger", Kind.INTEGRITY, ledger_problems(record), f"{len(record.entries)} entries stand where they must"
+            "ledger",
+            Kind.INTEGRITY,
+            ledger_problems(record),
+            f"all entries of the ledger ({len(record.entries)}) stand where they must",
         ),
         _within("identity", frames, books.residual, tolerance, "H_f − H̃ − (U_f − U_used + Σ amounts)"),
     )

@@ -251,7 +251,7 @@ def _updates_check(done: Replay) -> Check:
                 f"at step {update.step} the ledger books ΔU = {update.booked:.6g} kJ/mol, the models give "
                 f"{update.recomputed:.6g} (tolerance {tolerance:.2g})"
             )
-    fine = f"each of {len(done.updates)} booked ΔU is U_new − U_old at its frame, within {tolerance:.2g} kJ/mol"
+    fine = f"all booked ΔU ({len(done.updates)}) are U_new − U_old at their frames, within {tolerance:.2g} kJ/mol"
     return judge("model_updates", Kind.INTEGRITY, problems, fine)
 
 

@@ -93,8 +93,8 @@ def test_failed_audit_says_why_in_the_headline(story, tell):
     text = write_report(run).read_text(encoding="utf-8")
     headline = text[: text.index("The run at a glance")]
     assert "This trajectory fails its audit." in headline
-    assert "frames have a RMSE of the force difference to the final model above 0.0001 eV/Å" in headline
-    assert "first frame out of tolerance" in text
+    assert "the RMSE of the force difference to the final model exceeds 0.0001 eV/Å" in headline
+    assert "first out of tolerance" in text
 
 
 def test_text_of_the_run_is_escaped(story, tell):
