@@ -8,7 +8,7 @@ import math
 from openmm import CustomIntegrator
 
 from ..units import BOLTZMANN_KJ_PER_MOL_PER_K
-from .substeps import HEAT, drift, kick, ornstein_uhlenbeck
+from .substeps import HEAT, drift, kick, ornstein_uhlenbeck, record
 
 
 def langevin_baoab(*, timestep_ps: float, temperature_K: float, friction_per_ps: float, seed: int) -> CustomIntegrator:
@@ -32,6 +32,7 @@ def langevin_baoab(*, timestep_ps: float, temperature_K: float, friction_per_ps:
     ornstein_uhlenbeck(integrator)
     drift(integrator, 0.5)
     kick(integrator, 0.5)
+    record(integrator)
     return integrator
 
 

@@ -7,7 +7,7 @@ Source: Swope, Andersen, Berens, Wilson, J. Chem. Phys. 76, 637 (1982), doi:10.1
 
 from openmm import CustomIntegrator
 
-from .substeps import drift, kick
+from .substeps import drift, kick, record
 
 
 def velocity_verlet(timestep_ps: float) -> CustomIntegrator:
@@ -21,6 +21,7 @@ def velocity_verlet(timestep_ps: float) -> CustomIntegrator:
     kick(integrator, 0.5)
     drift(integrator, 1.0)
     kick(integrator, 0.5)
+    record(integrator)
     return integrator
 
 

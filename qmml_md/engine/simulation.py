@@ -11,7 +11,7 @@ from ..ensemble.force import build_force
 from ..ensemble.model import AniEnsemble
 from ..errors import DynamicsError, InstallationError
 from ..integrators.langevin import langevin_baoab
-from ..integrators.substeps import heat
+from ..integrators.substeps import heat, recorded_forces, recorded_potential
 from ..integrators.verlet import velocity_verlet
 from ..system.build import build_system
 from ..system.molecules import Floats, Molecules
@@ -54,6 +54,7 @@ class Simulation:
         self._system.addForce(self._force(ensemble))
         self._integrator = make_integrator(config.dynamics, seed)
         self._context = openmm.Context(self._system, self._integrator, platform(config.ensemble.platform))
+        self._stepped = False
 
     def _force(self, ensemble: AniEnsemble) -> openmm.Force:
         periodic = self._molecules.box is not None
@@ -68,14 +69,17 @@ class Simulation:
         """Set positions (nm) and velocities (nm/ps), shape (n, 3) each."""
         self._context.setPositions(positions)
         self._context.setVelocities(velocities)
+        self._stepped = False
 
     def step(self) -> None:
         """Advance one step: single steps, so that a signal is answered at the next step boundary."""
         self._integrator.step(1)
+        self._stepped = True
 
     def minimise(self) -> None:
         """Lower the energy until bad contacts are gone."""
         openmm.LocalEnergyMinimizer.minimize(self._context, maxIterations=MINIMISER_ITERATIONS)
+        self._stepped = False
 
     def instant(self) -> Instant:
         """Read everything.
@@ -83,28 +87,32 @@ class Simulation:
         Raises:
             DynamicsError: something is not finite, or a force is beyond reason.
         """
-        state = self._context.getState(getPositions=True, getVelocities=True, getForces=True, getEnergy=True)
-        force_unit = unit.kilojoule_per_mole / unit.nanometer
+        state = self._context.getState(getPositions=True, getVelocities=True)
+        velocities = _array(state.getVelocities(asNumpy=True).value_in_unit(unit.nanometer / unit.picosecond))
+        potential, forces = self._recorded() if self._stepped else self._computed()
         found = Instant(
             positions=_array(state.getPositions(asNumpy=True).value_in_unit(unit.nanometer)),
-            velocities=_array(state.getVelocities(asNumpy=True).value_in_unit(unit.nanometer / unit.picosecond)),
-            forces=_array(state.getForces(asNumpy=True).value_in_unit(force_unit)),
-            potential=state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole),
-            kinetic=state.getKineticEnergy().value_in_unit(unit.kilojoule_per_mole),
+            velocities=velocities,
+            forces=forces,
+            potential=potential,
+            kinetic=0.5 * float(self._molecules.masses @ (velocities**2).sum(axis=1)),
             box=self._box(state),
         )
         _refuse_explosion(found)
         return found
 
+    def _recorded(self) -> tuple[float, Floats]:
+        return recorded_potential(self._integrator), recorded_forces(self._integrator)
+
+    def _computed(self) -> tuple[float, Floats]:
+        state = self._context.getState(getForces=True, getEnergy=True)
+        forces = state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.nanometer)
+        return float(state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)), _array(forces)
+
     def _box(self, state: openmm.State) -> Floats:
         if self._molecules.box is None:
             return np.zeros((3, 3))
         return _array(state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.nanometer))
-
-    def potential(self) -> float:
-        """Potential energy now, kJ/mol."""
-        energy = self._context.getState(getEnergy=True).getPotentialEnergy()
-        return float(energy.value_in_unit(unit.kilojoule_per_mole))
 
     def heat(self) -> float:
         """Energy given by the thermostat since step 0, kJ/mol."""
@@ -116,11 +124,12 @@ class Simulation:
         Returns:
             ΔU = U_new(x) − U_old(x), kJ/mol.
         """
-        before = self.potential()
+        before = self._recorded()[0] if self._stepped else self._computed()[0]
         self._system.removeForce(self._system.getNumForces() - 1)
         self._system.addForce(self._force(ensemble))
         self._context.reinitialize(preserveState=True)
-        return self.potential() - before
+        self._stepped = False
+        return self._computed()[0] - before
 
     def checkpoint(self) -> tuple[bytes, str]:
         """OpenMM's exact checkpoint (this machine and version) and a portable XML state."""
