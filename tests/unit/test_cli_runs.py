@@ -1,0 +1,132 @@
+"""A real run through the command line: run, audit, export, status, a signal, resume. Tiny ensemble, tiny basis."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import mdtraj
+import pytest
+
+from qmml_md.cli import main
+from qmml_md.commands.runs import STOPPED
+from qmml_md.commands.status import is_finished
+from qmml_md.config_file import load_config
+from qmml_md.records.run_directory import RunDirectory, read_trajectory
+
+ROOT = Path(__file__).resolve().parents[2]
+ENTRY = "import sys; from qmml_md.cli import main; sys.exit(main())"
+
+#: Labels are off where the machinery of the command line is looked at, not the learning.
+CONFIG = """\
+title: through the command line
+system: {{structure: {structure}}}
+ensemble: {{weights: {weights}, threads: 1, platform: Reference}}
+dynamics: {{integrator: verlet, timestep_fs: 0.25, steps: {steps}}}
+region: {{enter_eV_per_A: 0.05, stay_eV_per_A: 0.03}}
+reference: {{method: hf, basis: sto-3g, max_labels: 0}}
+output: {{frame_every_steps: 5, commit_every_steps: 20}}
+"""
+
+
+def configure(folder: Path, steps: int) -> Path:
+    path = folder / "config.yaml"
+    structure = ROOT / "examples" / "ethanol_nve" / "ethanol.pdb"
+    weights = ROOT / "tests" / "data" / "ani_mini.safetensors"
+    path.write_text(CONFIG.format(structure=structure, weights=weights, steps=steps))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "240")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished, audited run of 40 steps."""
+    folder = tmp_path_factory.mktemp("finished")
+    assert main(["run", str(configure(folder, 40))]) == 0
+    return folder / "run"
+
+
+def test_run_leaves_a_finished_audited_run(finished: Path) -> None:
+    run = RunDirectory(finished)
+    assert is_finished(run)
+    assert list(read_trajectory(run).frames.step) == list(range(0, 41, 5))
+    assert load_config(run.config).title == "through the command line"
+    assert "[finish] step 40" in run.log.read_text(encoding="utf-8")
+    assert (run.audit / "report.html").stat().st_size > 10_000
+
+
+def test_audit_prints_every_check_and_returns_its_verdict(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["audit", str(finished)])
+    text = capsys.readouterr().out
+    document = json.loads((finished / "audit" / "audit.json").read_text(encoding="utf-8"))
+    assert code == {"pass": 0, "fail": 1, "undecided": 2}[document["verdict"]]
+    assert document["verdict"] in text
+    for check in document["checks"]:
+        assert f"{check['name']}: " in text
+    assert "kT/ns/dof" in text
+    assert str(finished / "audit" / "report.html") in text
+
+
+def test_a_tampered_run_fails_its_audit_with_one(finished: Path, tmp_path: Path) -> None:
+    """The exit code of a fail is not the exit code of an error."""
+    copy = tmp_path / "run"
+    shutil.copytree(finished, copy)
+    segment = max((copy / "segments").glob("*.h5"))
+    with h5py.File(segment, "r+") as file:
+        file["velocities"][...] *= 1.01
+    assert main(["audit", str(copy)]) == 1
+
+
+def test_report_and_status(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(finished)]) == 0
+    assert capsys.readouterr().out.strip().endswith("report.html")
+    assert main(["status", str(finished)]) == 0
+    text = capsys.readouterr().out
+    assert "finished" in text
+    assert "40 of 40 (0.0100 ps)" in text
+
+
+def test_export_writes_what_other_programs_read(finished: Path, tmp_path: Path) -> None:
+    for suffix in ("xtc", "pdb", "extxyz"):
+        assert main(["export", str(finished), str(tmp_path / f"a.{suffix}")]) == 0
+    assert mdtraj.load(str(tmp_path / "a.pdb")).n_frames == 9
+    assert main(["export", str(finished), str(tmp_path / "a.xtc")]) == 2  # never overwritten
+    assert main(["export", str(finished), str(tmp_path / "a.unknown")]) == 2
+
+
+def test_a_finished_run_is_not_resumed(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["resume", str(finished)]) == 2
+    assert "qmml audit" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_run_that_resume_continues(stop: signal.Signals, tmp_path: Path) -> None:
+    path = configure(tmp_path, 1_000_000)
+    process = subprocess.Popen([sys.executable, "-c", ENTRY, "run", str(path)], cwd=tmp_path, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "segments" / "000002.h5").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(process.pid, stop)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == STOPPED, errors.decode()
+    assert b"Traceback" not in errors
+    before = read_trajectory(RunDirectory(tmp_path / "run")).frames.step
+    # The run itself would take hours: what is left is cut short in its own copy of the configuration.
+    config = tmp_path / "run" / "config.yaml"
+    config.write_text(config.read_text().replace("steps: 1000000", f"steps: {int(before[-1]) // 20 * 20 + 40}"))
+    assert main(["resume", str(tmp_path / "run")]) == 0
+    after = read_trajectory(RunDirectory(tmp_path / "run")).frames.step
+    assert list(after[: len(before)]) == list(before)
+    assert (after[1:] > after[:-1]).all()
+    assert is_finished(RunDirectory(tmp_path / "run"))
