@@ -88,10 +88,10 @@ def _check(name: str, frames: Frames, series: Floats, tolerance: float, what: st
     problems = []
     if len(bad):
         first = int(bad[0])
+        worst = f"{np.nanmax(series[bad]):.3g}" if np.isfinite(series[bad]).any() else "not a number"
         problems.append(
-            f"{len(bad)} of {len(frames)} frames differ from the final model by more than "
-            f"{tolerance:g} {UNIT}, first at step {int(frames.step[first])} ({series[first]:.3g}), "
-            f"worst {np.nanmax(series[bad]) if np.isfinite(series[bad]).any() else np.nan:.3g}"
+            f"in {len(bad)} of {len(frames)} frames the {what} of the force difference to the final model exceeds "
+            f"{tolerance:g} {UNIT}, first at step {int(frames.step[first])} ({series[first]:.3g}), worst {worst}"
         )
     fine = (
         f"in every frame the {what} of the force difference is at most {np.nanmax(series):.3g} {UNIT} (≤ {tolerance:g})"
