@@ -4,11 +4,10 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from ..config import Config
 from ..config_file import dump_config
-from ..ensemble.model import AniEnsemble
+from ..ensemble.model import AniEnsemble, set_threads
 from ..ensemble.weights import load, save
 from ..errors import ConfigError, RegionError, RunDirectoryError
 from ..records.database import ModelRow, RunDatabase
@@ -40,7 +39,7 @@ def begin(config: Config, config_dir: Path, directory: RunDirectory, progress: P
     Raises:
         QmmlError: bad input; the run directory is not made, or removed again.
     """
-    set_threads(config)
+    set_threads(config.ensemble.threads)
     molecules, base = read_input(config, config_dir)
     check_input(config, molecules, base)
     reference = PyscfReference(config.reference, config.ensemble.threads)
@@ -77,7 +76,7 @@ def go_on(config: Config, directory: RunDirectory, progress: Progress) -> Run:
     Raises:
         RunDirectoryError: there is no commit, or something of it is damaged.
     """
-    set_threads(config)
+    set_threads(config.ensemble.threads)
     database = directory.open_database()
     last = database.last_checkpoint()
     if last is None:
@@ -102,12 +101,6 @@ def go_on(config: Config, directory: RunDirectory, progress: Progress) -> Run:
     run = Run(_parts(config, molecules, simulation, journal, learner, progress, rng), state, current)
     run.note("resume", f"from the commit at step {state.step} ({simulation.platform_name})")
     return run
-
-
-def set_threads(config: Config) -> None:
-    """Threads of torch; PySCF takes its own from the same key."""
-    if config.ensemble.threads is not None:
-        torch.set_num_threads(config.ensemble.threads)
 
 
 def read_input(config: Config, folder: Path) -> tuple[Molecules, AniEnsemble]:

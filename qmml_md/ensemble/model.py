@@ -189,6 +189,12 @@ def build_aev(card: EnsembleCard) -> AEVComputer:
     )
 
 
+def set_threads(threads: int | None) -> None:
+    """Let torch use so many threads; None leaves its default, all cores."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
 def element_indices(card: EnsembleCard, numbers: Ints) -> Tensor:
     """Indices of the elements in the order of the card, shape (n,), int64.
 
