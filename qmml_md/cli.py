@@ -1,6 +1,7 @@
 """The command ``qmml``. Each command imports what it needs when it is called, so that ``qmml --help`` is at once."""
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,16 +40,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in arguments
     logging.getLogger().addFilter(_is_news)
     try:
-        app(args=[a for a in arguments if a != "--debug"], prog_name="qmml")
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else 0
+        return _invoke([a for a in arguments if a != "--debug"])
+    except BrokenPipeError:  # whoever read our output has seen enough, as in `qmml template | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except Exception as error:
         if debug:
             raise
         from .commands.failure import show_failure
 
         return show_failure(error)
-    return 0
+
+
+def _invoke(arguments: list[str]) -> int:
+    """Run typer and make sure that what was printed arrived."""
+    try:
+        app(args=arguments, prog_name="qmml")
+        code = 0
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 0
+    sys.stdout.flush()
+    return code
 
 
 def _is_news(record: logging.LogRecord) -> bool:

@@ -50,6 +50,7 @@ def plain_line(status: Status) -> str:
 def live_view(status: Status) -> Group:
     """Where a run stands, as a bar and a small table."""
     bar = Table.grid(padding=(0, 1))
+    bar.add_column(min_width=max(map(len, _STAGES.values())))
     share = 100 * status.step / status.steps if status.steps else 100.0
     bar.add_row(
         Text(_STAGES.get(status.stage, status.stage), style="bold cyan"),

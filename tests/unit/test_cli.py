@@ -21,6 +21,7 @@ MINI = ROOT / "tests" / "data" / "ani_mini.safetensors"
 ETHANOL = ROOT / "examples" / "ethanol_nve" / "ethanol.pdb"
 NMA = ROOT / "examples" / "nma_in_water" / "nma_in_water.pdb"
 
+ENTRY = "import sys; from qmml_md.cli import main; sys.exit(main())"
 COMMANDS = ("run", "resume", "status", "audit", "report", "export", "validate", "template", "doctor", "weights")
 
 
@@ -165,8 +166,7 @@ def test_damaged_database_has_a_cure(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
-    entry = "import sys; from qmml_md.cli import main; sys.exit(main())"
-    command = [sys.executable, "-c", entry, "status", str(tmp_path)]
+    command = [sys.executable, "-c", ENTRY, "status", str(tmp_path)]
     plain = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
     assert plain.returncode == 2
     assert "Traceback" not in plain.stderr
@@ -174,6 +174,29 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     assert debug.returncode != 0
     assert "Traceback" in debug.stderr
     assert "RunDirectoryError" in debug.stderr
+
+
+def test_a_full_disk_behind_standard_output_is_an_error(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [sys.executable, "-c", ENTRY, "template"], stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+        )
+    assert result.returncode == 2
+    assert "No space left on device" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+    """As in `qmml template | head -1`: no complaint, whether the pipe breaks while writing or at the end."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", ENTRY, "template"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    with process.stderr as errors:
+        assert errors.read() == b""
+    assert process.wait(timeout=60) == 1
 
 
 def test_a_defect_is_seventy_and_says_how_to_report(
