@@ -23,8 +23,8 @@ RUNGS = ("guess", "diis", "level-shift", "second-order")
 #: Shift of the virtual orbitals on the third rung, hartree: above the gaps at which DIIS starts to slosh.
 LEVEL_SHIFT_HARTREE = 0.3
 
-#: An atom that moved further than a covalent bond is long, against the others, took its surroundings' density nowhere.
-MAX_SHIFT_A = 1.0
+#: An atom that moved by half a covalent bond against the others has other surroundings than its old density knows.
+MAX_SHIFT_A = 0.5
 
 #: Clusters whose densities are remembered: a moving region has few neighbours, a density matrix has nao² numbers.
 REMEMBERED = 8
@@ -67,7 +67,8 @@ class Density:
     Attributes:
         cluster: what it was computed for.
         offsets: first atomic orbital of each atom, and the end of the last, shape (m + 1,).
-        matrix: shape (nao, nao), or (2, nao, nao) with α and β apart.
+        matrix: density in Löwdin-orthogonalised orbitals, in which it stays a projector while atoms and overlaps
+            change; shape (nao, nao), or (2, nao, nao) with α and β apart.
     """
 
     cluster: Cluster
@@ -83,7 +84,8 @@ class Guesses:
 
     def remember(self, cluster: Cluster, mean_field: Any) -> None:
         """Keep the density of a converged mean field."""
-        matrix: Floats = np.asarray(mean_field.make_rdm1())
+        root, _ = _roots(mean_field.get_ovlp())
+        matrix: Floats = root @ np.asarray(mean_field.make_rdm1()) @ root
         self._densities.append(Density(cluster=cluster, offsets=orbital_offsets(mean_field.mol), matrix=matrix))
 
     def propose(self, cluster: Cluster, mean_field: Any) -> Floats | None:
@@ -148,6 +150,9 @@ def assemble_guess(
 ) -> Floats:
     """Build a guess from the blocks of shared atoms, and from atomic densities elsewhere.
 
+    Blocks are moved between Löwdin-orthogonalised orbitals (doi:10.1063/1.1747632): there the old density belongs to no
+    geometry in particular, and what comes back fits the new overlaps.
+
     Args:
         density: the converged density of an overlapping cluster.
         cluster: the cluster that needs a guess.
@@ -162,12 +167,13 @@ def assemble_guess(
     i, j = common_atoms(density.cluster, cluster)
     source = _orbitals(density.offsets, i)
     target = _orbitals(offsets, j)
-    guess: Floats = np.array(atomic, dtype=np.float64)
+    root, inverse = _roots(overlap)
+    guess: Floats = root @ atomic @ root
     guess[..., target[:, None], target] = density.matrix[..., source[:, None], source]
-    found = np.einsum("...ij,ji->...", guess, overlap)
+    found = np.trace(guess, axis1=-2, axis2=-1)
     # A spin without electrons has a density of zero, which no factor changes.
     scale = np.divide(electrons, found, out=np.ones_like(found), where=found > 0)
-    scaled: Floats = guess * scale[..., None, None]
+    scaled: Floats = inverse @ (guess * scale[..., None, None]) @ inverse
     return scaled
 
 
@@ -242,6 +248,14 @@ def check_rungs(rungs: tuple[str, ...]) -> tuple[str, ...]:
 def _orbitals(offsets: Ints, atoms: Ints) -> Ints:
     """Indices of all atomic orbitals of some atoms, in the order of the atoms."""
     return np.concatenate([np.arange(offsets[a], offsets[a + 1], dtype=np.int64) for a in atoms])
+
+
+def _roots(overlap: Floats) -> tuple[Floats, Floats]:
+    """Square root of an overlap matrix and its inverse, directions that are linearly dependent left out."""
+    values, vectors = np.linalg.eigh(overlap)
+    roots = np.sqrt(np.clip(values, 0.0, None))
+    inverses = np.divide(1.0, roots, out=np.zeros_like(roots), where=values > 1e-10)
+    return (vectors * roots) @ vectors.T, (vectors * inverses) @ vectors.T
 
 
 def _atomic(mean_field: Any) -> Floats:
