@@ -1,7 +1,7 @@
 """One learning cycle: label a cluster, score it before training, train, judge, and hand over the new model."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -100,7 +100,8 @@ class Learner:
         """
         found = self._store.get(label_key(cluster, self._reference.level))
         if found is not None:
-            return found, True
+            # The same geometry may have been met with other atoms of the system.
+            return replace(found, cluster=cluster), True
         with self._timings.measure("qm"):
             label = self._reference.label(cluster)
         self._store.put(label)

@@ -6,7 +6,6 @@ from ..region.cluster import Cluster, cut_cluster
 from ..region.policy import RegionPolicy, empty_region
 from ..system.molecules import Floats, Molecules
 
-
 #: A disagreement above every threshold.
 BEYOND_DOUBT_EV_PER_A = 1e9
 

@@ -29,6 +29,8 @@ from .teller import Teller
 
 #: Disk space that a frame takes beside its arrays, and that a run takes beside its frames, bytes.
 DISK_RESERVE = 200e6
+#: Friction of the equilibration, 1/ps: minimised atoms give half of their heat to the bonds and want it back soon.
+WARM_FRICTION_PER_PS = 20.0
 #: Arrays of (n, 3) float64 and one of (n,) in each frame.
 BYTES_PER_ATOM_AND_FRAME = 80
 
@@ -192,7 +194,9 @@ def prepare(parts: Parts, state: State) -> None:
     config, molecules, rng = parts.config, parts.molecules, parts.rng
     dynamics = config.dynamics
     teller = Teller(parts.progress, state, steps=dynamics.steps, timestep_fs=dynamics.timestep_fs)
-    thermostat = config.model_copy(update={"dynamics": config.dynamics.model_copy(update={"integrator": "langevin"})})
+    friction = max(dynamics.friction_per_ps, WARM_FRICTION_PER_PS)
+    bath = dynamics.model_copy(update={"integrator": "langevin", "friction_per_ps": friction})
+    thermostat = config.model_copy(update={"dynamics": bath})
     warm = Simulation(thermostat, molecules, parts.learner.base, seed=_seed(rng))
     velocities = thermal_velocities(molecules.masses, config.dynamics.temperature_K, rng)
     warm.place(molecules.positions, velocities)
