@@ -26,7 +26,7 @@ def energies(story: Story) -> Figure:
     figure, (top, middle, bottom) = panels([2.1, 1.9, 1.7])
     for name, label, colour in (("kinetic", "kinetic K", GREEN), ("potential_used", "potential U used", PURPLE)):
         when, values = _broken(story, name) if name == "potential_used" else (time, story.series(name))
-        top.plot(when, values - values[0], color=colour, label=label)
+        top.plot(when, values - values[0], color=colour, label=label, marker="o", markersize=2.2)
     top.set_title("What moved")
     middle.plot(time, _change(story, "conserved"), color=BLUE, label="conserved H̃ = K + U − Σ exchanges")
     _trend(middle, story, "conserved", BLUE)
@@ -75,8 +75,8 @@ def force_errors(story: Story) -> Figure:
         when, series = _broken(story, f"force_rmse_{name}")
         if np.isfinite(series).any():
             top.plot(when, series, color=colour, label=name, linewidth=1.3, marker="o", markersize=2.2)
-    top.plot(*_broken(story, "force_rmse"), color=INK, label="all atoms", linewidth=2.0)
-    bottom.plot(*_broken(story, "force_maxresid"), color=INK, label="largest component")
+    top.plot(*_broken(story, "force_rmse"), color=INK, label="all atoms", linewidth=2.0, marker="o", markersize=2.6)
+    bottom.plot(*_broken(story, "force_maxresid"), color=INK, label="largest component", marker="o", markersize=2.6)
     for axes, key, title in (
         (top, "force_rmse_eV_per_A", "RMSE"),
         (bottom, "force_maxresid_eV_per_A", "Largest component"),

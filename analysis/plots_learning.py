@@ -103,7 +103,10 @@ def spans(story: Story) -> tuple[list[str], dict[str, list[tuple[float, float, b
     ends = [row.step for row in story.regions[1:]] + [last]
     found: dict[int, list[tuple[float, float, bool]]] = {}
     for row, end in zip(story.regions, ends, strict=False):
-        start, stop = story.time_of(row.step), story.time_of(max(end, row.step))
+        start, stop = story.time_of(row.step), story.time_of(end)
+        if stop <= start:
+            # A region that came with the last frame has no duration to draw.
+            continue
         cores = {owner[i] for i in row.core}
         for k in sorted({owner[i] for i in row.atoms}):
             found.setdefault(k, []).append((start, stop - start, k in cores))

@@ -31,8 +31,8 @@ FIGURES: tuple[tuple[str, Callable[[Story], Figure | None], str, str], ...] = (
         "force_errors",
         plots.force_errors,
         "Forces used against the final model",
-        "Zero after the last update, when the final model itself moved the atoms. The earlier part was moved by models "
-        "that the run has since replaced.",
+        "Zero where the final model itself moved the atoms. Elsewhere they were moved by models that the run has since "
+        "replaced; gaps are changes of model.",
     ),
     (
         "region",
@@ -67,7 +67,7 @@ FIGURES: tuple[tuple[str, Callable[[Story], Figure | None], str, str], ...] = (
 )
 
 ABSENT = {
-    "region": "No atom ever entered Region A.",
+    "region": "No atom was in Region A for any time.",
     "disagreement": "No label was computed, so there is no true error to compare with.",
     "prequential": "No label was computed.",
     "learning": "No update was attempted.",
