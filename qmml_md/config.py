@@ -29,7 +29,7 @@ class System(Section):
     )
     formal_charges: dict[str, int] = Field(
         default_factory=dict,
-        description="Formal charge of a whole residue by residue name, in e; residues not named are neutral.",
+        description="Formal charge of whole residues by name, in e; others as the structure file says, else 0.",
     )
 
 
@@ -136,7 +136,7 @@ class Learning(Section):
     max_epochs: PositiveInt = Field(default=1500, description="Most optimiser steps of one update.")
     max_anchor_shift_eV_per_A: Positive = Field(
         default=0.1,
-        description="Gate: an update that moves the forces on held-out unlabelled frames by more than this (RMS) is refused.",
+        description="Gate: an update that moves forces on held-out unlabelled clusters by more (RMS) is refused, eV/Å.",
     )
 
 

@@ -65,5 +65,11 @@ class DynamicsError(QmmlError, RuntimeError):
     """The dynamics cannot go on: NaN, or forces beyond reason."""
 
 
+class StoppedEarly(QmmlError):
+    """Somebody asked a run to stop before its first step."""
+
+    exit_code = 75
+
+
 class InstallationError(QmmlError, RuntimeError):
     """A library is missing or of a version that cannot work; ``qmml doctor`` tells more."""

@@ -36,7 +36,7 @@ def start(config: Config, *, config_dir: Path, out: Path, progress: Progress) ->
     """
     with listening() as wish:
         directory = RunDirectory(out)
-        run = begin(config, config_dir, directory, progress)
+        run = begin(config, config_dir, directory, progress, wish)
         try:
             _go(run, config.dynamics.steps, wish)
         finally:

@@ -78,8 +78,9 @@ class Run:
         sigma = self._look(instant) if self._check_due() else None
         if self._frame_due() or self._check_due():
             self._store_frame(instant, sigma)
-            self._gather_anchors(instant.positions)
+        labels = len(self._parts.learner.labels)
         updated = sigma is not None and self._learn(instant, sigma)
+        self._gather_anchors(instant.positions, labelled=len(self._parts.learner.labels) > labels)
         if updated or self._commit_due():
             self.commit()
 
@@ -182,18 +183,21 @@ class Run:
         entry = Entry(step=self.state.step, time=self.time_ps, account=account, amount=amount, cause=cause)
         self._parts.journal.post(entry)
 
-    def _gather_anchors(self, positions: Floats) -> None:
-        """Offer to the anchor pool the cluster where the region is, and one around a random atom."""
+    def _gather_anchors(self, positions: Floats, *, labelled: bool) -> None:
+        """Offer to the anchor pool the cluster where the region is, unless it was labelled, and one at random."""
         parts, core = self._parts, self.state.region.core
         centre = int(core[0]) if len(core) else self.state.hottest
-        for atom in (centre, int(parts.rng.integers(parts.molecules.size))):
+        anywhere = int(parts.rng.integers(parts.molecules.size))
+        for atom in (anywhere,) if labelled else (centre, anywhere):
             cluster = cluster_around(atom, positions, parts.molecules, parts.policy)
             parts.learner.pool.offer(cluster, parts.rng)
 
     def _learn(self, instant: Instant, sigma: Floats) -> bool:
         """Label the region if there is one, score the label, train on it. Returns whether the model changed."""
         parts, region = self._parts, self.state.region
-        if not len(region.core) or len(parts.learner.labels) >= parts.config.reference.max_labels:
+        # A model that comes at the last step would never move an atom.
+        last = self.state.step == parts.config.dynamics.steps
+        if last or not len(region.core) or len(parts.learner.labels) >= parts.config.reference.max_labels:
             return False
         self._tell("qm", force=True)
         try:

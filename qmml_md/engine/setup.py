@@ -7,39 +7,32 @@ import numpy as np
 
 from ..config import Config
 from ..config_file import dump_config
-from ..ensemble.model import AniEnsemble, set_threads
+from ..ensemble.model import set_threads
 from ..ensemble.weights import load, save
-from ..errors import ConfigError, RegionError, RunDirectoryError
+from ..errors import RunDirectoryError
 from ..records.database import ModelRow, RunDatabase
 from ..records.run_directory import RunDirectory
 from ..records.segment import Particles
 from ..reference.pyscf import PyscfReference
 from ..region.policy import ThresholdPolicy
-from ..system.molecules import Floats, Molecules, topology_json
-from ..system.structures import check_structure, read_structure
+from ..system.molecules import Molecules, topology_json
 from .checkpoint import read_checkpoint
+from .inputs import check_disk, check_input, read_input
 from .journal import Journal
 from .learner import Learner
+from .preparation import prepare
 from .progress import Progress
 from .run import Parts, Run
-from .sampling import cluster_around
-from .simulation import Simulation, thermal_velocities
+from .signals import StopWish
+from .simulation import Simulation, seed_for_openmm
 from .state import State, refill, unpack
-from .teller import Teller
-
-#: Disk space that a frame takes beside its arrays, and that a run takes beside its frames, bytes.
-DISK_RESERVE = 200e6
-#: Friction of the equilibration, 1/ps: minimised atoms give half of their heat to the bonds and want it back soon.
-WARM_FRICTION_PER_PS = 20.0
-#: Arrays of (n, 3) float64 and one of (n,) in each frame.
-BYTES_PER_ATOM_AND_FRAME = 80
 
 
-def begin(config: Config, config_dir: Path, directory: RunDirectory, progress: Progress) -> Run:
+def begin(config: Config, config_dir: Path, directory: RunDirectory, progress: Progress, wish: StopWish) -> Run:
     """Check everything, make the run directory, equilibrate, and stand at step 0.
 
     Raises:
-        QmmlError: bad input; the run directory is not made, or removed again.
+        QmmlError: bad input, or asked to stop before step 0; the run directory is not made, or removed again.
     """
     set_threads(config.ensemble.threads)
     molecules, base = read_input(config, config_dir)
@@ -56,13 +49,13 @@ def begin(config: Config, config_dir: Path, directory: RunDirectory, progress: P
         rng = np.random.default_rng(np.random.SeedSequence(config.dynamics.seed))
         journal = Journal(directory, database, particles(config, molecules))
         learner = Learner(config, directory, base, reference, journal.timings, rng)
-        simulation = Simulation(config, molecules, base, seed=_seed(rng))
+        simulation = Simulation(config, molecules, base, seed=seed_for_openmm(rng))
         parts = _parts(resolved, molecules, simulation, journal, learner, progress, rng)
         state = State(model_id=base_id)
         run = Run(parts, state, base)
         journal.model(ModelRow(id=base_id, step=0, parent="", data={"name": base.card.name}))
         run.note("start", f"{molecules.size} atoms on {base.card.name} ({simulation.platform_name})")
-        prepare(parts, state)
+        prepare(parts, state, wish)
         run.attend()
         run.commit()
     except BaseException:
@@ -105,62 +98,6 @@ def go_on(config: Config, directory: RunDirectory, progress: Progress) -> Run:
     return run
 
 
-def read_input(config: Config, folder: Path) -> tuple[Molecules, AniEnsemble]:
-    """Structure and weights; relative paths start at ``folder``."""
-    structure = folder / config.system.structure
-    molecules = read_structure(structure, periodic=config.system.periodic, formal_charges=config.system.formal_charges)
-    return molecules, load(weights_path(config, folder), config.ensemble.precision)
-
-
-def weights_path(config: Config, folder: Path) -> str:
-    """The weights' name, or their path from where the process stands."""
-    weights = config.ensemble.weights
-    return str(folder / weights) if weights.endswith(".safetensors") else weights
-
-
-def check_input(config: Config, molecules: Molecules, ensemble: AniEnsemble) -> None:
-    """Refuse what cannot be simulated or labelled, before anything is written.
-
-    Raises:
-        StructureError, ElementError: the structure is at fault.
-        RegionError: no region can hold a molecule of the structure, or its electrons do not pair.
-    """
-    check_structure(molecules, symbols=ensemble.card.symbols, cutoff_A=ensemble.card.cutoff_A)
-    limit = config.region.max_qm_atoms
-    sizes = np.bincount(molecules.molecule_of)
-    if sizes.max() > limit:
-        raise RegionError(
-            f"molecule {int(sizes.argmax())} has {int(sizes.max())} atoms, region.max_qm_atoms is {limit}",
-            cure="raise max_qm_atoms: a region holds whole molecules, bonds are not cut",
-        )
-    electrons = int(molecules.numbers.sum() - molecules.formal_charge.sum())
-    if electrons % 2 and config.reference.multiplicity is None:
-        raise ConfigError(
-            f"the structure has {electrons} electrons, an odd number, and no multiplicity is given",
-            cure="set reference.multiplicity (2 for a radical), or system.formal_charges of the charged residues",
-        )
-
-
-def check_disk(config: Config, molecules: Molecules, out: Path) -> None:
-    """Refuse a run that cannot fit on the disk.
-
-    Raises:
-        RunDirectoryError: there is less space than the frames will take.
-    """
-    frames = (
-        config.dynamics.steps / config.output.frame_every_steps
-        + config.dynamics.steps / config.region.check_every_steps
-    )
-    needed = frames * molecules.size * BYTES_PER_ATOM_AND_FRAME + DISK_RESERVE
-    folder = next(parent for parent in (out, *out.resolve().parents) if parent.exists())
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise RunDirectoryError(
-            f"the run needs about {needed / 1e9:.1f} GB, {folder} has {free / 1e9:.1f} GB free",
-            cure="free some space, give another folder with --out, or raise output.frame_every_steps",
-        )
-
-
 def localise(config: Config, config_dir: Path, directory: RunDirectory, base_id: str) -> Config:
     """Copy the structure into the run directory; the configuration that stands there points to the copy."""
     source = config_dir / config.system.structure
@@ -187,44 +124,6 @@ def particles(config: Config, molecules: Molecules) -> Particles:
         periodic=molecules.box is not None,
         degrees_of_freedom=3 * molecules.size - at_rest,
     )
-
-
-def prepare(parts: Parts, state: State) -> None:
-    """Minimise, equilibrate with a thermostat, and hand positions and velocities to the run's own integrator."""
-    config, molecules, rng = parts.config, parts.molecules, parts.rng
-    dynamics = config.dynamics
-    teller = Teller(parts.progress, state, steps=dynamics.steps, timestep_fs=dynamics.timestep_fs)
-    friction = max(dynamics.friction_per_ps, WARM_FRICTION_PER_PS)
-    bath = dynamics.model_copy(update={"integrator": "langevin", "friction_per_ps": friction})
-    thermostat = config.model_copy(update={"dynamics": bath})
-    warm = Simulation(thermostat, molecules, parts.learner.base, seed=_seed(rng))
-    velocities = thermal_velocities(molecules.masses, config.dynamics.temperature_K, rng)
-    warm.place(molecules.positions, velocities)
-    if config.dynamics.minimise:
-        teller.tell("minimise", state, 0, force=True)
-        with parts.journal.timings.measure("preparation"):
-            warm.minimise()
-    visited = _equilibrate(parts, warm, teller, state)
-    instant = warm.instant()
-    velocities = instant.velocities
-    if config.dynamics.integrator == "verlet":
-        velocities = velocities - molecules.masses @ velocities / molecules.masses.sum()
-    parts.simulation.place(instant.positions, velocities)
-    for positions in visited:
-        atom = int(rng.integers(molecules.size))
-        parts.learner.pool.offer(cluster_around(atom, positions, molecules, parts.policy), rng)
-
-
-def _equilibrate(parts: Parts, warm: Simulation, teller: Teller, state: State) -> list[Floats]:
-    """Positions (nm) visited on the way, one for each interval of frames."""
-    visited = []
-    with parts.journal.timings.measure("preparation"):
-        for step in range(1, parts.config.dynamics.equilibration_steps + 1):
-            warm.step()
-            if step % parts.config.output.frame_every_steps == 0:
-                teller.tell("equilibrate", state, 0)
-                visited.append(warm.instant().positions)
-    return visited
 
 
 def _parts(
@@ -259,8 +158,3 @@ def _parts(
 def _rename_base(directory: RunDirectory, base_id: str) -> None:
     for suffix in (".safetensors", ".json"):
         (directory.root / "models" / f"base{suffix}").rename(directory.model(base_id).with_suffix(suffix))
-
-
-def _seed(rng: np.random.Generator) -> int:
-    """A seed for OpenMM, which takes 0 for one from the clock."""
-    return int(rng.integers(1, 2**31 - 1))

@@ -18,7 +18,7 @@ from ..system.molecules import Floats, Molecules
 from ..units import BOLTZMANN_KJ_PER_MOL_PER_K, PS_PER_FS
 
 #: Most iterations of the minimiser: enough to remove bad contacts, not meant to find a minimum.
-MINIMISER_ITERATIONS = 200
+MINIMISER_ITERATIONS = 100
 #: A force beyond this (about 500 eV/Å) is no physics: the atoms are lost.
 EXPLOSION_KJ_PER_MOL_PER_NM = 5e6
 
@@ -182,6 +182,11 @@ def thermal_velocities(masses: Floats, temperature_K: float, rng: np.random.Gene
     velocities: Floats = rng.normal(size=(len(masses), 3)) * width[:, None]
     velocities -= (masses[:, None] * velocities).sum(axis=0) / masses.sum()
     return velocities
+
+
+def seed_for_openmm(rng: np.random.Generator) -> int:
+    """A seed for OpenMM's own random stream; OpenMM takes 0 for one from the clock."""
+    return int(rng.integers(1, 2**31 - 1))
 
 
 def _array(values: object) -> Floats:
