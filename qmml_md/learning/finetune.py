@@ -2,9 +2,9 @@
 
 Training to tolerance on the newest label alone makes the coming trajectory worse. The loss of member k is
 
-``⟨|F_k − F_ref|²⟩ + w_E ⟨((E_k − E_ref)/m)²⟩ + w_A ⟨|F_k(x_u) − F_k^base(x_u)|²⟩``
+``⟨|F_k − F_ref|²⟩ + w_E ⟨((E_k − E_ref)/m)²⟩ + w_A ⟨|F_k − F_k^base|² + w_E ((E_k − E_k^base)/m)²⟩_u``
 
-in eV and Å, with means over components: each member may learn the labels, and is paid to stay what it was on unlabelled
+in eV and Å, with means over components and m atoms: each member may learn the labels, and is paid to stay what it was on unlabelled
 clusters x_u, which the run makes for nothing.
 """
 
@@ -52,10 +52,12 @@ class Anchor:
 
     Attributes:
         features: of the cluster.
+        energies: eV, self energies subtracted, shape (K,).
         forces: eV/Å, shape (K, m, 3).
     """
 
     features: Features
+    energies: Tensor
     forces: Tensor
 
 
@@ -102,8 +104,9 @@ def make_image(ensemble: AniEnsemble, label: Label) -> Image:
 
 def make_anchor(base: AniEnsemble, features: Features) -> Anchor:
     """Record what the members of ``base`` say about an unlabelled cluster."""
-    _, forces = member_energies_and_forces(base, features)
-    return Anchor(features=features, forces=(forces * EV_PER_HARTREE).detach())
+    energies, forces = member_energies_and_forces(base, features)
+    scale = EV_PER_HARTREE
+    return Anchor(features=features, energies=(energies * scale).detach(), forces=(forces * scale).detach())
 
 
 def finetune(
@@ -138,7 +141,7 @@ def finetune(
         chosen = _draw(anchors, settings.anchors_per_step, rng) if settings.anchor_weight > 0 else []
         loss = _label_loss(model, batch, images, settings.energy_weight)
         if chosen:
-            loss = loss + settings.anchor_weight * _anchor_loss(model, chosen)
+            loss = loss + settings.anchor_weight * _anchor_loss(model, chosen, settings.energy_weight)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         epoch += 1
@@ -206,7 +209,10 @@ def _label_loss(ensemble: AniEnsemble, batch: _Batch, images: Sequence[Image], e
     return torch.stack(terms).mean(0).sum()
 
 
-def _anchor_loss(ensemble: AniEnsemble, anchors: Sequence[Anchor]) -> Tensor:
-    _, forces = _predict(ensemble, _batch([a.features for a in anchors]), create_graph=True)
-    terms = [(force - anchor.forces).square().mean((1, 2)) for force, anchor in zip(forces, anchors, strict=True)]
+def _anchor_loss(ensemble: AniEnsemble, anchors: Sequence[Anchor], energy_weight: float) -> Tensor:
+    energies, forces = _predict(ensemble, _batch([a.features for a in anchors]), create_graph=True)
+    terms = []
+    for energy, force, anchor in zip(energies, forces, anchors, strict=True):
+        per_atom = (energy - anchor.energies) / anchor.features.atoms
+        terms.append((force - anchor.forces).square().mean((1, 2)) + energy_weight * per_atom.square())
     return torch.stack(terms).mean(0).sum()

@@ -11,6 +11,7 @@ import yaml
 
 from qmml_md.config import Config
 from qmml_md.engine.loop import resume, start
+from qmml_md.ensemble import weights
 from qmml_md.engine.progress import Silent, Status
 from qmml_md.errors import DynamicsError, RunDirectoryError
 from qmml_md.records.run_directory import RunDirectory, read_trajectory
@@ -151,17 +152,19 @@ def test_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 def test_exploding_dynamics_stop_with_a_reason(tmp_path: Path) -> None:
-    # Sabotage of the physics: a hydrogen on top of the oxygen's shoulder, no minimisation, random network.
-    lines = (ROOT / "examples" / "ethanol_nve" / "ethanol.pdb").read_text().splitlines()
-    structure = tmp_path / "hot.pdb"
-    structure.write_text("\n".join(lines) + "\n")
+    # A surface ten thousand times too steep.
+    ensemble = weights.load(str(ROOT / "tests" / "data" / "ani_mini.safetensors"))
+    for network in ensemble.networks:
+        network.last.weight.data.mul_(1e4)
+    weights.save(ensemble, tmp_path / "steep.safetensors")
     config = configuration(
-        system={"structure": str(structure)},
-        dynamics={"minimise": False, "equilibration_steps": 0, "temperature_K": 3e8, "steps": 200},
+        ensemble={"weights": str(tmp_path / "steep.safetensors")},
+        dynamics={"minimise": False, "equilibration_steps": 0},
         reference={"max_labels": 0},
     )
     with pytest.raises(DynamicsError, match="exploded"):
         start(config, config_dir=ROOT, out=tmp_path / "run", progress=Silent())
+    assert not (tmp_path / "run").exists()
 
 
 def test_handlers_are_given_back() -> None:
