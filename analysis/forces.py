@@ -1,7 +1,7 @@
 """Forces of the final model against the forces that moved the atoms, frame by frame.
 
 RMSE, maximum and percentiles are over force *components*, in eV/Å: the criterion of Zhang et al. (J. Chem. Phys. 148,
-241740, 2018, doi:10.1063/1.5009347). Percentiles are of absolute component residuals.
+241740, 2018, doi:10.1063/1.5029879). Percentiles are of absolute component residuals.
 """
 
 from dataclasses import dataclass

@@ -5,6 +5,7 @@ plain arrays, and, written last, a manifest with the hash of each file.
 """
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ import numpy as np
 from ..errors import RunDirectoryError
 from ..records.run_directory import RunDirectory
 from ..region.cluster import Cluster
+from ..system.molecules import Floats
 
 #: Checkpoints that are kept; the newest is the one that run.db names.
 KEPT = 2
@@ -32,6 +34,7 @@ class Checkpoint:
         openmm_xml: the same state, portable, without random streams.
         state: the engine's own state, JSON-able.
         clusters: anchor clusters in order.
+        snapshots: whole-system anchors, nm, shape (s, n, 3).
     """
 
     step: int
@@ -39,6 +42,7 @@ class Checkpoint:
     openmm_xml: str
     state: dict[str, Any]
     clusters: tuple[Cluster, ...]
+    snapshots: Floats
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
@@ -56,6 +60,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         "openmm.xml": checkpoint.openmm_xml.encode(),
         "state.json": json.dumps({"step": checkpoint.step, **checkpoint.state}).encode(),
         "clusters.json": json.dumps([_plain(c) for c in checkpoint.clusters]).encode(),
+        "snapshots.npy": _npy(checkpoint.snapshots),
     }
     hashes = {}
     for name, content in contents.items():
@@ -86,6 +91,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         openmm_xml=contents["openmm.xml"].decode(),
         state=state,
         clusters=tuple(_cluster(c) for c in json.loads(contents["clusters.json"])),
+        snapshots=np.load(io.BytesIO(contents["snapshots.npy"]), allow_pickle=False),
     )
 
 
@@ -103,6 +109,12 @@ def _write_synced(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _npy(array: Floats) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
 
 
 def _plain(cluster: Cluster) -> dict[str, Any]:

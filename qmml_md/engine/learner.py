@@ -19,7 +19,7 @@ from ..reference.label import Label, Reference, label_key
 from ..reference.store import LabelStore
 from ..region.cluster import Cluster
 from ..region.policy import Region
-from ..system.molecules import Floats
+from ..system.molecules import Floats, Molecules
 from ..units import EV_PER_HARTREE
 from .journal import Timings
 
@@ -73,6 +73,7 @@ class Learner:
         reference: Reference,
         timings: Timings,
         rng: np.random.Generator,
+        molecules: Molecules,
     ) -> None:
         self._config = config
         self._run = run
@@ -83,7 +84,8 @@ class Learner:
         self._store = LabelStore(run.labels)
         self._images: list[Image] = []
         self.labels: list[Label] = []
-        self.pool = AnchorPool(base, config.learning.anchor_frames)
+        larger = molecules.size > config.region.max_qm_atoms
+        self.pool = AnchorPool(base, config.learning.anchor_frames, molecules if larger else None)
 
     def recall(self, keys: list[str]) -> None:
         """Take labels of an earlier part of the run from the store, in order."""
@@ -150,7 +152,7 @@ class Learner:
         with self._timings.measure("training"):
             self.remember(label)
             settings = self._config.learning
-            fit = finetune(current, self._images, self.pool.anchors(), settings, self._rng)
+            fit = finetune(current, self._images, self.pool.anchors(), settings, self._rng, self.pool.bulk())
             data_id = serialise(fit.ensemble)[1]
             path = self._run.model(data_id)
             known = path.exists()

@@ -70,5 +70,6 @@ def _first_anchors(parts: Parts, visited: list[Floats]) -> None:
     molecules, learner = parts.molecules, parts.learner
     sigma = disagreement(member_forces(learner.base, molecules.numbers, visited[-1], molecules.box))
     for positions in visited:
+        learner.pool.visit(positions, parts.rng)
         for atom in (int(np.argmax(sigma)), int(parts.rng.integers(molecules.size))):
             learner.pool.offer(cluster_around(atom, positions, molecules, parts.policy), parts.rng)

@@ -107,6 +107,7 @@ class Run:
             openmm_xml=portable,
             state=pack(self.state, [label.key for label in learner.labels], parts.rng, learner.pool),
             clusters=(*learner.pool.training.kept, *learner.pool.held_out.kept),
+            snapshots=np.array(learner.pool.snapshots.kept, dtype=np.float64),
         )
         parts.journal.commit(checkpoint)
 
@@ -186,6 +187,7 @@ class Run:
     def _gather_anchors(self, positions: Floats, *, labelled: bool) -> None:
         """Offer to the anchor pool the cluster where the region is, unless it was labelled, and one at random."""
         parts, core = self._parts, self.state.region.core
+        parts.learner.pool.visit(positions, parts.rng)
         centre = int(core[0]) if len(core) else self.state.hottest
         anywhere = int(parts.rng.integers(parts.molecules.size))
         for atom in (anywhere,) if labelled else (centre, anywhere):

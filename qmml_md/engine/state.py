@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from ..learning.anchors import AnchorPool
-from ..region.cluster import Cluster
 from ..region.policy import Region, empty_region
+from .checkpoint import Checkpoint
 
 
 @dataclass(slots=True, kw_only=True)
@@ -49,6 +49,7 @@ def pack(state: State, label_keys: list[str], rng: np.random.Generator, pool: An
             "offered": pool.offered,
             "training": [len(pool.training.kept), pool.training.seen],
             "held_out": [len(pool.held_out.kept), pool.held_out.seen],
+            "snapshots": [len(pool.snapshots.kept), pool.snapshots.seen],
         },
     }
 
@@ -64,10 +65,13 @@ def unpack(plain: dict[str, Any], step: int) -> State:
     return State(step=step, region=region, **{name: plain[name] for name in names})
 
 
-def refill(pool: AnchorPool, plain: dict[str, Any], clusters: tuple[Cluster, ...]) -> None:
-    """Put the clusters of a checkpoint back into a pool."""
-    kept, pool.training.seen = plain["pool"]["training"]
-    pool.held_out.seen = plain["pool"]["held_out"][1]
-    pool.offered = plain["pool"]["offered"]
-    pool.training.kept[:] = clusters[:kept]
-    pool.held_out.kept[:] = clusters[kept:]
+def refill(pool: AnchorPool, checkpoint: Checkpoint) -> None:
+    """Put the clusters and snapshots of a checkpoint back into a pool."""
+    plain = checkpoint.state["pool"]
+    kept, pool.training.seen = plain["training"]
+    pool.held_out.seen = plain["held_out"][1]
+    pool.snapshots.seen = plain["snapshots"][1]
+    pool.offered = plain["offered"]
+    pool.training.kept[:] = checkpoint.clusters[:kept]
+    pool.held_out.kept[:] = checkpoint.clusters[kept:]
+    pool.snapshots.kept[:] = list(checkpoint.snapshots)

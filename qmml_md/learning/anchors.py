@@ -5,44 +5,66 @@ moves the forces where nothing was labelled.
 """
 
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from ..ensemble.model import AniEnsemble
 from ..region.cluster import Cluster
+from ..system.molecules import Floats, Molecules
+from .bulk import Bulk, make_bulk
 from .features import featurise
 from .finetune import Anchor, make_anchor
 
 HELD_OUT_EVERY = 4
 HELD_OUT_FRAMES = 12
+#: Whole-system snapshots that are kept.
+SNAPSHOTS = 10
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class Reservoir:
+class Reservoir(Generic[T]):
     """A uniform sample of fixed size from a stream (Vitter, ACM Trans. Math. Softw. 11, 37, 1985)."""
 
     capacity: int
-    kept: list[Cluster]
+    kept: list[T]
     seen: int = 0
 
-    def offer(self, cluster: Cluster, rng: np.random.Generator) -> None:
-        """Keep the cluster, perhaps in place of another."""
+    def offer(self, item: T, rng: np.random.Generator) -> None:
+        """Keep the item, perhaps in place of another."""
         self.seen += 1
         if len(self.kept) < self.capacity:
-            self.kept.append(cluster)
+            self.kept.append(item)
         elif self.capacity > 0 and (place := int(rng.integers(self.seen))) < self.capacity:
-            self.kept[place] = cluster
+            self.kept[place] = item
 
 
 class AnchorPool:
     """Unlabelled clusters for training and, apart from them, for the gate."""
 
-    def __init__(self, base: AniEnsemble, capacity: int) -> None:
+    def __init__(self, base: AniEnsemble, capacity: int, molecules: Molecules | None = None) -> None:
+        """Make empty pools.
+
+        Args:
+            base: the starting model.
+            capacity: most clusters kept for training.
+            molecules: what is simulated, if it is larger than a cluster and is to be held as a bulk.
+        """
         self._base = base
-        self.training = Reservoir(capacity, [])
-        self.held_out = Reservoir(HELD_OUT_FRAMES if capacity > 0 else 0, [])
+        self._molecules = molecules
+        self.training = Reservoir[Cluster](capacity, [])
+        self.held_out = Reservoir[Cluster](HELD_OUT_FRAMES if capacity > 0 else 0, [])
+        self.snapshots = Reservoir[Floats](SNAPSHOTS if capacity > 0 and molecules is not None else 0, [])
         self.offered = 0
-        self._prepared: dict[int, tuple[Cluster, Anchor]] = {}
+        self._anchors: dict[int, tuple[Cluster, Anchor]] = {}
+        self._bulk: dict[int, tuple[Floats, Bulk]] = {}
+
+    def visit(self, positions: Floats, rng: np.random.Generator) -> None:
+        """Consider a snapshot of the whole system, nm, shape (n, 3)."""
+        if self.snapshots.capacity > 0:
+            self.snapshots.offer(positions, rng)
 
     def offer(self, cluster: Cluster, rng: np.random.Generator) -> None:
         """Consider one more unlabelled cluster."""
@@ -51,11 +73,22 @@ class AnchorPool:
         pool.offer(cluster, rng)
 
     def anchors(self) -> list[Anchor]:
-        """The training anchors, features and the starting model's forces computed once each."""
+        """The training anchors, features and the starting model's predictions computed once each."""
         kept = {id(cluster): cluster for cluster in self.training.kept}
-        self._prepared = {key: value for key, value in self._prepared.items() if key in kept}
+        self._anchors = {key: value for key, value in self._anchors.items() if key in kept}
         for key, cluster in kept.items():
-            if key not in self._prepared:
+            if key not in self._anchors:
                 features = featurise(self._base, cluster.numbers, cluster.positions)
-                self._prepared[key] = (cluster, make_anchor(self._base, features))
-        return [self._prepared[key][1] for key in kept]
+                self._anchors[key] = (cluster, make_anchor(self._base, features))
+        return [self._anchors[key][1] for key in kept]
+
+    def bulk(self) -> list[Bulk]:
+        """The snapshots, features and the starting model's energies computed once each."""
+        if self._molecules is None:
+            return []
+        kept = {id(positions): positions for positions in self.snapshots.kept}
+        self._bulk = {key: value for key, value in self._bulk.items() if key in kept}
+        for key, positions in kept.items():
+            if key not in self._bulk:
+                self._bulk[key] = (positions, make_bulk(self._base, self._molecules, positions))
+        return [self._bulk[key][1] for key in kept]

@@ -4,8 +4,9 @@ Training to tolerance on the newest label alone makes the coming trajectory wors
 
 ``⟨|F_k − F_ref|²⟩ + w_E ⟨((E_k − E_ref)/m)²⟩ + w_A ⟨|F_k − F_k^base|² + w_E ((E_k − E_k^base)/m)²⟩_u``
 
-in eV and Å, with means over components and m atoms: each member may learn the labels, and is paid to stay what it was on unlabelled
-clusters x_u, which the run makes for nothing.
+in eV and Å, with means over components and m atoms: each member may learn the labels, and is paid to stay what it was
+on unlabelled clusters u, which the run makes for nothing. A system larger than a cluster is held as a bulk, too
+(``bulk.py``).
 """
 
 import copy
@@ -21,6 +22,7 @@ from ..config import Learning
 from ..ensemble.model import AniEnsemble, self_energy_hartree
 from ..reference.label import Label
 from ..units import EV_PER_HARTREE
+from .bulk import Bulk, bulk_loss
 from .features import Features, featurise, member_energies_and_forces
 
 #: Epochs between measurements of the residuals.
@@ -115,6 +117,7 @@ def finetune(
     anchors: Sequence[Anchor],
     settings: Learning,
     rng: np.random.Generator,
+    bulk: Sequence[Bulk] = (),
 ) -> Fit:
     """Train a copy of ``start`` until both tolerances hold on all images, or ``max_epochs`` are over.
 
@@ -124,6 +127,7 @@ def finetune(
         anchors: unlabelled clusters; may be empty.
         settings: tolerances, weights, learning rate.
         rng: draws the anchors of each step.
+        bulk: snapshots of the whole system, where it is larger than a cluster.
 
     Raises:
         ValueError: there is no image.
@@ -138,10 +142,9 @@ def finetune(
     while not _within(curve[-1], settings) and epoch < settings.max_epochs:
         _set_rate(optimiser, settings, epoch)
         optimiser.zero_grad()
-        chosen = _draw(anchors, settings.anchors_per_step, rng) if settings.anchor_weight > 0 else []
         loss = _label_loss(model, batch, images, settings.energy_weight)
-        if chosen:
-            loss = loss + settings.anchor_weight * _anchor_loss(model, chosen, settings.energy_weight)
+        if settings.anchor_weight > 0:
+            loss = loss + settings.anchor_weight * _stay(model, anchors, bulk, settings, rng)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         epoch += 1
@@ -170,6 +173,22 @@ def _set_rate(optimiser: torch.optim.Optimizer, settings: Learning, epoch: int) 
     fall = 0.5 * (1.0 + math.cos(math.pi * epoch / settings.max_epochs))
     for group in optimiser.param_groups:
         group["lr"] = settings.learning_rate * (FINAL_RATE_FRACTION + (1.0 - FINAL_RATE_FRACTION) * fall)
+
+
+def _stay(
+    model: AniEnsemble,
+    anchors: Sequence[Anchor],
+    bulk: Sequence[Bulk],
+    settings: Learning,
+    rng: np.random.Generator,
+) -> Tensor:
+    """What it costs to have moved where nothing was labelled, on a random few of the anchors."""
+    loss = torch.zeros((), dtype=model.dtype)
+    if anchors:
+        loss = loss + _anchor_loss(model, _draw(anchors, settings.anchors_per_step, rng), settings.energy_weight)
+    if bulk:
+        loss = loss + settings.energy_weight * bulk_loss(model, bulk[int(rng.integers(len(bulk)))], rng)
+    return loss
 
 
 def _draw(anchors: Sequence[Anchor], count: int, rng: np.random.Generator) -> list[Anchor]:

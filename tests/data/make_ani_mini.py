@@ -1,11 +1,13 @@
 """Make ``ani_mini.safetensors``: a tiny HCNO ensemble for tests that need no real chemistry.
 
-Four members start from random weights and are fitted, each to its own bootstrap sample, to the quantum labels of ethanol
-and of five waters in ``quantum/``, so that short dynamics of those molecules stay bound. Nitrogen keeps random weights.
+Four members start from random weights and are fitted, each to its own bootstrap sample, to the quantum labels of
+ethanol and of five waters in ``quantum/``, so that short dynamics of those molecules stay bound. Nitrogen keeps random
+weights.
 
 Run: ``python tests/data/make_ani_mini.py``; the committed file was made by exactly this.
 """
 
+from itertools import pairwise
 from pathlib import Path
 
 import ase.io
@@ -78,7 +80,7 @@ def random_tensors(rng: np.random.Generator) -> dict[str, torch.Tensor]:
     tensors = {}
     for symbol in CARD.symbols:
         sizes = (width, *HIDDEN, 1)
-        for i, (a, b) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        for i, (a, b) in enumerate(pairwise(sizes)):
             weight = rng.normal(size=(MEMBERS, a, b)) / np.sqrt(a)
             tensors[f"{symbol}.{i}.weight"] = torch.tensor(weight, dtype=torch.float32)
             tensors[f"{symbol}.{i}.bias"] = torch.zeros((MEMBERS, 1, b))

@@ -11,8 +11,8 @@ import yaml
 
 from qmml_md.config import Config
 from qmml_md.engine.loop import resume, start
-from qmml_md.ensemble import weights
 from qmml_md.engine.progress import Silent, Status
+from qmml_md.ensemble import weights
 from qmml_md.errors import DynamicsError, RunDirectoryError
 from qmml_md.records.run_directory import RunDirectory, read_trajectory
 
@@ -38,6 +38,8 @@ def configuration(**changes: dict) -> Config:
             "force_rmse_eV_per_A": 0.3,
             "force_maxresid_eV_per_A": 2.0,
             "max_anchor_shift_eV_per_A": 5.0,
+            "anchor_weight": 0.01,
+            "energy_weight": 0.01,
         },
         "output": {"frame_every_steps": 5, "commit_every_steps": 20},
     }

@@ -1,6 +1,7 @@
 """The error bar of a drift is true: over many runs the error of the slope, in bars, is a standard normal variate."""
 
 import numpy as np
+
 from qmml_md.analysis.drift import slope
 
 RUNS, FRAMES, PHI, SLOPE = 300, 400, 0.8, 0.03

@@ -5,9 +5,9 @@ import json
 
 import numpy as np
 import pytest
+
 from qmml_md.analysis.audit import audit
 from qmml_md.analysis.findings import Status
-
 from qmml_md.errors import AuditError, RunDirectoryError
 from qmml_md.records.run_directory import RunDirectory
 

@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 import pytest
+
 from qmml_md.analysis.audit import audit
 from qmml_md.analysis.findings import Status
-
 from qmml_md.records.books import Account, Entry
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+
 from qmml_md.analysis.drift import DriftUnits, Slope, drift_check, drift_findings, slope, statistical_inefficiency
 from qmml_md.analysis.findings import Status
-
 from qmml_md.errors import AuditError
 
 UNITS = DriftUnits(atoms=10, degrees_of_freedom=30, temperature=300.0)

@@ -7,8 +7,8 @@ import mdtraj
 import numpy as np
 import pytest
 from ase.units import kJ, mol
-from qmml_md.analysis.export import export
 
+from qmml_md.analysis.export import export
 from qmml_md.errors import RunDirectoryError
 from qmml_md.records.run_directory import read_trajectory
 

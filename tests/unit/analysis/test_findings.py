@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+
 from qmml_md.analysis.findings import EXIT_CODES, Check, Kind, Status, judge, plain, verdict
 
 

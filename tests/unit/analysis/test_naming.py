@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from qmml_md.analysis.naming import names
 
+from qmml_md.analysis.naming import names
 from qmml_md.errors import AuditError
 from qmml_md.records.segment import Particles
 

@@ -6,9 +6,9 @@ import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 
 import pytest
+
 from qmml_md.analysis.audit import audit
 from qmml_md.analysis.report import FIGURES, significant, whole, write_report
-
 from qmml_md.errors import AuditError
 
 
