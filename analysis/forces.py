@@ -76,8 +76,11 @@ def force_part(frames: Frames, errors: ForceErrors, tolerance: Audit) -> Part:
         symbol = SYMBOLS.get(number, f"Z{number}")
         findings += summary(f"force_{symbol}", errors.residual[:, errors.numbers == number])
     rmse, largest = errors.per_frame()
+    core = np.nan_to_num(errors.per_frame(CLASSES["core"])[0])
     checks = (
         _check("force_rmse", frames, rmse, tolerance.force_rmse_eV_per_A, "RMSE"),
+        # In a large system the solvent would dilute what is wrong where it matters.
+        _check("force_rmse_core", frames, core, tolerance.force_rmse_eV_per_A, "RMSE over the core"),
         _check("force_maxresid", frames, largest, tolerance.force_maxresid_eV_per_A, "largest component"),
     )
     return Part(checks=checks, findings=tuple(findings))

@@ -124,6 +124,8 @@ def prequential(story: Story) -> Figure | None:
     time = [story.time_of(row.step) for row in story.labels]
     axes.plot(time, [row.data["force_maxresid"] for row in story.labels], "^", color=SKY, label="largest component")
     axes.plot(time, [row.data["force_rmse"] for row in story.labels], "o-", color=BLUE, label="RMSE")
+    start = [row.data.get("force_rmse_start", np.nan) for row in story.labels]
+    axes.plot(time, start, "s:", color=MUTED, label="RMSE of the starting model")
     axes.set_ylim(bottom=0.0)
     axes.set_xlabel("time (ps)")
     axes.set_ylabel("force error (eV/Å)")

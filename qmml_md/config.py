@@ -125,12 +125,12 @@ class Learning(Section):
         default=0.05, description="Tolerance: largest residual of a force component over the labels, eV/Å."
     )
     anchor_weight: float = Field(
-        default=0.5, ge=0, description="Weight of staying at the starting model's predictions on unlabelled clusters."
+        default=0.1, ge=0, description="Weight of staying at the starting model's predictions on unlabelled clusters."
     )
     anchor_frames: int = Field(default=40, ge=0, description="Unlabelled clusters kept as anchors.")
     anchors_per_step: PositiveInt = Field(default=8, description="Anchors drawn for each optimiser step.")
     energy_weight: float = Field(
-        default=10.0, ge=0, description="Weight of the energy term, per atom, in (eV/Å)²/(eV/atom)²."
+        default=1.0, ge=0, description="Weight of energy terms, per atom, in (eV/Å)²/(eV/atom)²."
     )
     learning_rate: Positive = Field(default=3e-4, description="Adam learning rate at the start of an update.")
     max_epochs: PositiveInt = Field(default=1500, description="Most optimiser steps of one update.")

@@ -1,6 +1,7 @@
 """``qmml run``, ``resume``, ``audit``, ``report`` and ``export``."""
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from ..config_file import load_config
 from ..console import ConsoleProgress, counting
 from ..engine.progress import Progress
 from ..errors import RunDirectoryError
+from ..records.database import Commit
 from ..records.run_directory import RunDirectory
 from .status import is_finished
 
@@ -118,10 +120,21 @@ def _audit(run: RunDirectory, out: Console) -> "AuditResult":
     from ..analysis.audit import audit
     from ..analysis.report import write_report
 
+    began = time.perf_counter()
     with counting("audit: frames") as progress:
         result = audit(run, progress=progress)
+    _book_time(run, time.perf_counter() - began)
     out.print(summary(result, write_report(run)))
     return result
+
+
+def _book_time(run: RunDirectory, seconds: float) -> None:
+    """Where the time went includes the last audit."""
+    database = run.open_database()
+    try:
+        database.commit(Commit(timings={"audit": (seconds, 1)}))
+    finally:
+        database.close()
 
 
 def summary(result: "AuditResult", report: Path) -> Table:

@@ -1,6 +1,6 @@
 """What has happened since the last commit, and the commit that makes it true."""
 
-import errno
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -109,12 +109,11 @@ class Journal:
                 segment = self._write_segment()
                 folder = write_checkpoint(self._run.checkpoint(self._checkpoints), checkpoint)
             self._database.commit(self._as_commit(segment, checkpoint.step, folder.name, meta or {}))
-        except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        except (OSError, sqlite3.OperationalError) as error:
             raise RunDirectoryError(
-                f"the run directory {self._run.root} cannot be written: {error.strerror}",
-                cure=f"{'free some space' if full else 'make it writable'}, then `qmml resume {self._run.root}`: "
-                "everything up to the last commit is whole",
+                f"the run directory {self._run.root} cannot be written: {error}",
+                cure=f"free some space or make it writable, then `qmml resume {self._run.root}`: everything up to the "
+                "last commit is whole",
             ) from error
         self._segments += segment is not None
         self._checkpoints += 1

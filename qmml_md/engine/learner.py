@@ -125,6 +125,7 @@ class Learner:
         """
         energy, forces = cluster_energy_and_forces(model, label.cluster)
         wrong = forces - label.forces
+        untrained = cluster_energy_and_forces(self.base, label.cluster)[1] - label.forces
         reference = label.energy - self_energy_hartree(model.card, label.cluster.numbers) * EV_PER_HARTREE
         parents = label.cluster.parent
         return LabelRow(
@@ -138,6 +139,7 @@ class Learner:
                 "sigma": [float(sigma[p]) if p >= 0 else None for p in parents],
                 "error": np.linalg.norm(wrong, axis=1).tolist(),
                 "force_rmse": float(np.sqrt((wrong**2).mean())),
+                "force_rmse_start": float(np.sqrt((untrained**2).mean())),
                 "force_maxresid": float(np.abs(wrong).max()),
                 "energy_error_eV": energy - reference,
                 "wall_time_s": label.wall_time,

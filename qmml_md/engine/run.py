@@ -187,12 +187,13 @@ class Run:
     def _gather_anchors(self, positions: Floats, *, labelled: bool) -> None:
         """Offer to the anchor pool the cluster where the region is, unless it was labelled, and one at random."""
         parts, core = self._parts, self.state.region.core
-        parts.learner.pool.visit(positions, parts.rng)
         centre = int(core[0]) if len(core) else self.state.hottest
         anywhere = int(parts.rng.integers(parts.molecules.size))
-        for atom in (anywhere,) if labelled else (centre, anywhere):
-            cluster = cluster_around(atom, positions, parts.molecules, parts.policy)
-            parts.learner.pool.offer(cluster, parts.rng)
+        with parts.journal.timings.measure("anchors"):
+            parts.learner.pool.visit(positions, parts.rng)
+            for atom in (anywhere,) if labelled else (centre, anywhere):
+                cluster = cluster_around(atom, positions, parts.molecules, parts.policy)
+                parts.learner.pool.offer(cluster, parts.rng)
 
     def _learn(self, instant: Instant, sigma: Floats) -> bool:
         """Label the region if there is one, score the label, train on it. Returns whether the model changed."""
@@ -212,8 +213,11 @@ class Run:
         row = parts.learner.score(label, self._ensemble, self.state.model_id, sigma, region, self.state.step, reused)
         parts.journal.label(row)
         source = "from the store" if reused else f"{label.wall_time:.0f} s"
-        rmse, worst = row.data["force_rmse"], row.data["force_maxresid"]
-        message = f"{cluster.size} atoms, {source}; before training: force RMSE {rmse:.4f}, largest {worst:.3f} eV/Å"
+        rmse, start, worst = (row.data[key] for key in ("force_rmse", "force_rmse_start", "force_maxresid"))
+        message = (
+            f"{cluster.size} atoms, {source}; before training: force RMSE {rmse:.4f} "
+            f"(starting model {start:.4f}), largest {worst:.3f} eV/Å"
+        )
         self.note("label", message, {"key": label.key})
         if not parts.config.learning.enabled:
             parts.learner.remember(label)

@@ -99,7 +99,7 @@ def test_audit_closes_the_identity(run: RunDirectory) -> None:
     checks = {check["name"]: check["status"] for check in audit["checks"]}
     for name in ("files", "order", "models", "kinetic", "ledger", "identity", "replay", "model_updates"):
         assert checks[name] == "pass", name
-    residuals = np.array(audit["frames"]["identity_residual"], dtype=float)
+    residuals = np.array([row["identity_residual"] for row in audit["frames"]], dtype=float)
     assert np.abs(residuals).max() <= 1e-6
     assert audit["verdict"] in ("pass", "fail", "undecided")
 

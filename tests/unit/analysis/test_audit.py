@@ -77,7 +77,7 @@ def test_first_frame_out_of_tolerance_is_named(story, tell):
     story.config["audit"]["force_rmse_eV_per_A"] = 1e-4
     result = audit(tell(story))
     assert result.first_out_of_tolerance == 0
-    assert {check.name for check in result.checks if check.status == Status.FAIL} == {"force_rmse"}
+    assert {check.name for check in result.checks if check.status == Status.FAIL} == {"force_rmse", "force_rmse_core"}
     assert result.exit_code == 1
 
 
