@@ -93,7 +93,7 @@ class LabelRow:
     """A label with its prequential score: what ``model`` predicted before it was trained on the label.
 
     ``data`` holds `parents` (atom indices), `core` (which of them are core, booleans), `sigma` (eV/Å per atom),
-    `error` (norm of the force residual per atom, eV/Å), `force_rmse`, `force_maxresid` (eV/Å), `force_rmse_start` (eV/Å, of
+    `error` (norm of the force residual per atom, eV/Å), `force_rmse`, `force_maxresid`, `force_rmse_start` (eV/Å; of
     the model that the run began with, to see whether learning helped), `energy_error_eV`,
     `wall_time_s`, `rung`, `reused` (whether it came from the store).
     """
