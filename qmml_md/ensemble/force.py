@@ -73,7 +73,7 @@ def _torch_force(ensemble: AniEnsemble, numbers: Ints, periodic: bool) -> openmm
         ) from error
     # The fuser recompiles after a few calls and then rounds differently: a restarted run would not be the same run.
     torch.jit.set_fusion_strategy([("STATIC", 0), ("DYNAMIC", 0)])
-    module = _PotentialModule(ensemble, element_indices(ensemble.card, numbers), periodic).eval()
+    module = _PotentialModule(ensemble, element_indices(ensemble.card, numbers), periodic).train(False)
     script = torch.jit.script(module)
     for parameter in script.parameters():
         parameter.requires_grad_(False)

@@ -122,7 +122,7 @@ def build(card: EnsembleCard, tensors: dict[str, torch.Tensor], precision: Preci
         found = layers_of(network)[0].weight.shape[1]
         if found != width:
             raise WeightsError(f"weights `{card.name}`: {symbol} takes {found} features, the descriptor has {width}")
-    return ensemble.eval()
+    return ensemble.train(False)
 
 
 def tensors_of(ensemble: AniEnsemble) -> dict[str, torch.Tensor]:
