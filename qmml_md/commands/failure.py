@@ -13,7 +13,6 @@ from rich.text import Text
 from .. import __version__
 from ..errors import QmmlError
 
-ISSUES = "https://github.com/qmml-md/qmml-md/issues"
 DEFECT = 70
 
 _RESUME = "; then `qmml resume RUN` continues from the last commit"
@@ -114,6 +113,6 @@ def _origin(error: BaseException) -> str:
 
 def _report() -> str:
     return (
-        f"this should not happen. Please report it at {ISSUES} with the command and what it prints with --debug, "
+        "this should not happen. Please report it to the developers with the command and what it prints with --debug, "
         f"what `qmml doctor` prints, and this version: {__version__}"
     )

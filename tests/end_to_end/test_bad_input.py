@@ -195,7 +195,7 @@ def test_a_disk_that_fills_up_loses_nothing_committed(tmp_path: Path) -> None:
     whole = start(Config.model_validate(config), config_dir=tmp_path, out=tmp_path / "whole", progress=Silent())
     # The weights (164 kB) fit; the write-ahead log of run.db passes this size after some of the 20 commits.
     limit = 300_000
-    command = [sys.executable, "-c", LIMITED.format(limit=limit), "run", str(path), "--out", str(out)]
+    command = [sys.executable, "-P", "-c", LIMITED.format(limit=limit), "run", str(path), "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode == 0:
         pytest.fail("the limit was never met: the test must be given a smaller one")

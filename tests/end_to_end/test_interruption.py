@@ -184,6 +184,17 @@ def test_looking_more_often_does_not_change_the_run(whole: RunDirectory, tmp_pat
     assert np.array_equal(*ends)
 
 
+def test_both_forces_give_the_same_run(tmp_path: Path) -> None:
+    ends = []
+    for kind in ("torchforce", "pythonforce"):
+        changes = {"force": kind, "precision": "double"}
+        config = configuration(ensemble=changes, dynamics={"steps": 20}, reference={"max_labels": 0})
+        run = start(config, config_dir=ROOT, out=tmp_path / kind, progress=Silent())
+        ends.append(read_trajectory(run).frames.positions[-1])
+    # Forces equal to float64 rounding, 1e-12 relative; 5 fs is too short for chaos to raise that above 1e-9 nm.
+    assert np.abs(ends[0] - ends[1]).max() < 1e-9
+
+
 def test_resolved_configuration_stands_alone(whole: RunDirectory) -> None:
     plain = yaml.safe_load(whole.config.read_text())
     assert (whole.root / plain["system"]["structure"]).exists()

@@ -23,7 +23,7 @@ ENTRY = "import sys; from qmml_md.cli import main; sys.exit(main())"
 
 def qmml(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own."""
-    command = [sys.executable, "-c", ENTRY, *arguments]
+    command = [sys.executable, "-P", "-c", ENTRY, *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
 
 
