@@ -26,6 +26,7 @@ from .drift import DriftUnits, Slope, drift_check, drift_findings, slope
 from .findings import EXIT_CODES, Check, Finding, Part, Status, plain, verdict
 from .forces import ForceErrors, force_errors, force_part, out_of_tolerance, worst_atoms
 from .integrity import integrity_part, require_final_model
+from .learning import learning_part
 from .reconcile import Reconciliation, reconcile, reconcile_part
 from .record import BUFFER, CLASSES, CORE, Record, read_record, region_flags
 from .replay import Replay, replay, replay_part
@@ -157,6 +158,7 @@ def judge_all(run: RunDirectory, evidence: Evidence) -> list[Part]:
         replay_part(record, evidence.replayed),
         force_part(record.frames, evidence.forces, tolerance),
         drift,
+        learning_part(record.labels, record.models[0].id),
     ]
 
 

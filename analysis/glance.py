@@ -69,10 +69,20 @@ def glance(story: Story) -> list[tuple[str, str]]:
         ("Reference", f"{reference.method}/{basis}{fitted}"),
         ("Labels", f"{len(story.labels)} ({reused} from the store) · {kinds['label_failed']} failed"),
         ("Updates", f"{accepted} accepted · {len(story.attempts) - accepted} refused"),
+        ("Learning", _learning(findings)),
         ("Region A", f"{len(story.regions)} epochs · at most {largest} of {config.region.max_qm_atoms} atoms"),
         ("Wall time", f"{_duration(run_time)} · audit {_duration(audit['wall_time_s'])}"),
         ("qmml-md", f"{audit['versions']['qmml-md']} · torch {audit['versions']['torch']}"),
     ]
+
+
+def _learning(findings: dict[str, Any]) -> str:
+    if "unseen_labels" not in findings:
+        return "no label after an update: nothing to compare"
+    learned, start = findings["unseen_force_rmse"], findings["unseen_force_rmse_start"]
+    word = "better" if learned < start else "worse"
+    count, share = findings["unseen_labels"], abs(learned / start - 1.0)
+    return f"on {count:.0f} unseen labels {share:.0%} {word} than the starting model ({start:.3f} eV/Å)"
 
 
 def _duration(seconds: float) -> str:

@@ -1,0 +1,41 @@
+"""Did learning help? The error on labels that the model had not seen, beside that of the model that the run began with.
+
+Only labels that came after the first accepted update count: before it both models are the same. The labels are those
+that the region asked for, so the comparison speaks of places of doubt; it needs no tolerance and makes no verdict.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..records.database import LabelRow
+from .findings import Finding, Part
+
+UNIT = "eV/Å"
+
+
+def learning_part(labels: Sequence[LabelRow], first_model: str) -> Part:
+    """Pooled force RMSE on unseen labels, of the learning model and of the starting model.
+
+    Args:
+        labels: labels with their prequential scores, in order.
+        first_model: identity of the model that the run began with.
+    """
+    unseen = [row for row in labels if row.model != first_model and "force_rmse_start" in row.data]
+    if not unseen:
+        return Part(checks=(), findings=())
+    return Part(
+        checks=(),
+        findings=(
+            Finding(name="unseen_labels", value=len(unseen), unit=""),
+            Finding(name="unseen_force_rmse", value=pooled(unseen, "force_rmse"), unit=UNIT),
+            Finding(name="unseen_force_rmse_start", value=pooled(unseen, "force_rmse_start"), unit=UNIT),
+        ),
+    )
+
+
+def pooled(rows: Sequence[LabelRow], key: str) -> float:
+    """RMSE over the atoms of all clusters together, eV/Å."""
+    atoms = np.array([len(row.data["parents"]) for row in rows], dtype=np.float64)
+    rmse = np.array([row.data[key] for row in rows], dtype=np.float64)
+    return float(np.sqrt((atoms * rmse**2).sum() / atoms.sum()))
