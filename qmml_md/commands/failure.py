@@ -14,6 +14,7 @@ from .. import __version__
 from ..errors import QmmlError
 
 DEFECT = 70
+_MAPPED = ("qmml_md.integrators", "qmml_md.analysis")
 
 _RESUME = "; then `qmml resume RUN` continues from the last commit"
 _OS_CURES = {
@@ -64,6 +65,11 @@ def explain(error: BaseException) -> Failure:
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("qmml_md"):
         what = f"the library {error.name} is not installed"
         return Failure(title="Installation", what=what, cure="`qmml doctor` says what to install", exit_code=2)
+    if isinstance(error, ModuleNotFoundError) and error.name in _MAPPED:
+        # The folders integrators/ and analysis/ stand elsewhere in the sources than in the installed package.
+        what = f"{error.name} is missing: Python found the sources of qmml-md before the installed package"
+        cure = "run it from another folder, or with `python -P`, or install with `pip install -e .`"
+        return Failure(title="Installation", what=what, cure=cure, exit_code=2)
     return Failure(title="Defect of qmml-md", what=_origin(error), cure=_report(), exit_code=DEFECT)
 
 

@@ -45,6 +45,7 @@ def test_one_screen_without_traceback(terminal: bool) -> None:
         (sqlite3.DatabaseError("file is not a database"), "restore run.db"),
         (MemoryError(), "free memory"),
         (ModuleNotFoundError("No module named 'pyscf'", name="pyscf"), "qmml doctor"),
+        (ModuleNotFoundError("No module named 'qmml_md.analysis'", name="qmml_md.analysis"), "python -P"),
     ],
 )
 def test_failures_of_the_machine_have_a_cure(error: BaseException, needle: str) -> None:
