@@ -6,7 +6,7 @@ from ..ensemble.disagreement import disagreement, member_forces
 from ..errors import StoppedEarly
 from ..system.molecules import Floats
 from .run import Parts
-from .sampling import cluster_around
+from .sampling import cluster_around, random_atom
 from .signals import StopWish
 from .simulation import Simulation, seed_for_openmm, thermal_velocities
 from .state import State
@@ -71,5 +71,5 @@ def _first_anchors(parts: Parts, visited: list[Floats]) -> None:
     sigma = disagreement(member_forces(learner.base, molecules.numbers, visited[-1], molecules.box))
     for positions in visited:
         learner.pool.visit(positions, parts.rng)
-        for atom in (int(np.argmax(sigma)), int(parts.rng.integers(molecules.size))):
+        for atom in (int(np.argmax(sigma)), random_atom(parts.kinds, parts.rng)):
             learner.pool.offer(cluster_around(atom, positions, molecules, parts.policy), parts.rng)

@@ -14,13 +14,13 @@ from ..records.database import Event, ModelRow, RegionRow
 from ..records.frames import Frame
 from ..region.cluster import Cluster, cut_cluster
 from ..region.policy import RegionPolicy
-from ..system.molecules import Floats, Molecules
+from ..system.molecules import Floats, Ints, Molecules
 from ..units import BOLTZMANN_KJ_PER_MOL_PER_K, PS_PER_FS
 from .checkpoint import Checkpoint
 from .journal import Journal
 from .learner import Learner, Update, failure
 from .progress import Progress
-from .sampling import cluster_around
+from .sampling import cluster_around, random_atom
 from .simulation import Instant, Simulation
 from .state import State, pack
 from .teller import Teller
@@ -39,6 +39,7 @@ class Parts:
     progress: Progress
     rng: np.random.Generator
     degrees_of_freedom: int
+    kinds: tuple[Ints, ...]
 
 
 class Run:
@@ -188,7 +189,7 @@ class Run:
         """Offer to the anchor pool the cluster where the region is, unless it was labelled, and one at random."""
         parts, core = self._parts, self.state.region.core
         centre = int(core[0]) if len(core) else self.state.hottest
-        anywhere = int(parts.rng.integers(parts.molecules.size))
+        anywhere = random_atom(parts.kinds, parts.rng)
         with parts.journal.timings.measure("anchors"):
             parts.learner.pool.visit(positions, parts.rng)
             for atom in (anywhere,) if labelled else (centre, anywhere):

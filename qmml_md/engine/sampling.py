@@ -4,7 +4,7 @@ import numpy as np
 
 from ..region.cluster import Cluster, cut_cluster
 from ..region.policy import RegionPolicy, empty_region
-from ..system.molecules import Floats, Molecules
+from ..system.molecules import Floats, Ints, Molecules
 
 #: A disagreement above every threshold.
 BEYOND_DOUBT_EV_PER_A = 1e9
@@ -27,3 +27,23 @@ def cluster_around(atom: int, positions: Floats, molecules: Molecules, policy: R
     region = policy.select(alone, empty_region(), positions, molecules)
     electrons = int(molecules.numbers[region.atoms].sum() - molecules.formal_charge[region.atoms].sum())
     return cut_cluster(molecules, positions, region.atoms, multiplicity=1 + electrons % 2)
+
+
+def molecules_by_kind(molecules: Molecules) -> tuple[Ints, ...]:
+    """Atoms of each kind of molecule; molecules of equal composition are of one kind.
+
+    Returns:
+        One array of atom indices for each kind, in the order in which the kinds first appear.
+    """
+    members: dict[tuple[int, ...], list[Ints]] = {}
+    order = np.argsort(molecules.molecule_of, kind="stable")
+    starts = np.flatnonzero(np.diff(molecules.molecule_of[order])) + 1
+    for atoms in np.split(order, starts):
+        members.setdefault(tuple(sorted(molecules.numbers[atoms].tolist())), []).append(atoms)
+    return tuple(np.concatenate(group) for group in members.values())
+
+
+def random_atom(kinds: tuple[Ints, ...], rng: np.random.Generator) -> int:
+    """A random atom of a random kind of molecule: a lone solute is met as often as the solvent around it."""
+    atoms = kinds[int(rng.integers(len(kinds)))]
+    return int(atoms[int(rng.integers(len(atoms)))])

@@ -23,6 +23,7 @@ from .learner import Learner
 from .preparation import prepare
 from .progress import Progress
 from .run import Parts, Run
+from .sampling import molecules_by_kind
 from .signals import StopWish
 from .simulation import Simulation, seed_for_openmm
 from .state import State, refill, unpack
@@ -152,6 +153,7 @@ def _parts(
         progress=progress,
         rng=rng,
         degrees_of_freedom=particles(config, molecules).degrees_of_freedom,
+        kinds=molecules_by_kind(molecules),
     )
 
 
