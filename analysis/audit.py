@@ -32,7 +32,7 @@ from .record import BUFFER, CLASSES, CORE, Record, read_record, region_flags
 from .replay import Replay, replay, replay_part
 
 FORMAT_VERSION = 1
-LIBRARIES = ("qmml-md", "numpy", "torch", "torchani", "openmm", "openmmtorch", "pyscf", "mdtraj")
+LIBRARIES = ("qmml-md", "numpy", "torch", "torchani", "openmm", "openmmtorch", "pyscf", "ase", "mdtraj")
 
 #: Unit of each column of ``frames`` in audit.json; columns that are not named have none.
 FRAME_UNITS = {

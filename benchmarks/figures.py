@@ -6,13 +6,12 @@ import os
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-LIBRARIES = ("qmml-md", "openmm", "openmmtorch", "torch", "torchani", "pyscf", "ase", "mdtraj", "numpy")
+from qmml_md.analysis.audit import versions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,14 +65,3 @@ def machine() -> dict[str, object]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
     }
-
-
-def versions() -> dict[str, str]:
-    """Versions of what was measured."""
-    found = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
