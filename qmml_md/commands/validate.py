@@ -1,6 +1,5 @@
 """``qmml validate``: mistakes in a configuration, and in a dry run what it would cost."""
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,20 +11,15 @@ from rich.table import Table
 from ..config import Config
 from ..config_file import load_config
 from ..console import duration
-from ..errors import RegionError, RunDirectoryError
+from ..errors import RegionError
 from ..region.cluster import Cluster
 from ..system.molecules import Ints, Molecules
 from .runs import default_out, refuse_used
 
 if TYPE_CHECKING:
-    from ..ensemble.card import EnsembleCard
     from ..reference.cost import Cost
 
 WATER = (1, 1, 8)
-#: Per atom and frame: positions, velocities, forces (3 × float64 each) and disagreement (float64).
-BYTES_PER_ATOM_FRAME = 80
-#: Eight members of a published ensemble take 10.5 MB, and as much for checkpoints; a label may bring a model.
-BYTES_PER_MODEL = 21e6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,21 +70,19 @@ def rehearse(config: Config, folder: Path, out: Path, show: Console) -> None:
         out: run directory.
         show: where to print.
     """
-    from ..system.structures import check_structure, read_structure
+    from ..engine.inputs import needed_bytes, read_molecules, read_weights
+    from ..system.structures import check_structure
 
-    system = config.system
-    molecules = read_structure(
-        folder / system.structure, periodic=system.periodic, formal_charges=dict(system.formal_charges)
-    )
-    card = _card(config.ensemble.weights, folder)
+    molecules = read_molecules(config, folder)
+    card = read_weights(config, folder).card
     check_structure(molecules, symbols=card.symbols, cutoff_A=card.cutoff_A)
     costs = label_costs(config, molecules)
     check_room(config, molecules.size, out)
     box = "vacuum" if molecules.box is None else "periodic"
     count = len(np.unique(molecules.molecule_of))
-    room = need_bytes(config, molecules.size) / 1e9
+    room = needed_bytes(config, molecules.size) / 1e9
     for line in (
-        f"{system.structure}: {molecules.size} atoms in {count} molecules, {box}",
+        f"{config.system.structure}: {molecules.size} atoms in {count} molecules, {box}",
         f"weights {card.name}: {' '.join(card.symbols)}, cutoff {card.cutoff_A} Å, {card.level_of_theory}",
         f"{out} can be written; the run takes about {room:.2f} GB",
     ):
@@ -172,17 +164,10 @@ def check_room(config: Config, atoms: int, out: Path) -> None:
     Raises:
         RunDirectoryError: it exists and is not empty, cannot be written, or its disk is too full.
     """
+    from ..engine.inputs import check_disk
+
     refuse_used(out)
-    parent = out
-    while not parent.exists():
-        parent = parent.parent
-    free, need = shutil.disk_usage(parent).free, need_bytes(config, atoms)
-    if free < need:
-        raise RunDirectoryError(
-            f"{parent} has {free / 1e9:.2f} GB free; the run may write {need / 1e9:.2f} GB",
-            cure="make room, give a folder on another disk with --out, or store fewer frames "
-            "(output.frame_every_steps)",
-        )
+    check_disk(config, atoms, out)
 
 
 def _cut(config: Config, molecules: Molecules, atoms: Ints) -> Cluster:
@@ -192,20 +177,6 @@ def _cut(config: Config, molecules: Molecules, atoms: Ints) -> Cluster:
     return cut_cluster(
         molecules, molecules.positions, atoms, charge=settings.charge, multiplicity=settings.multiplicity
     )
-
-
-def _card(weights: str, folder: Path) -> "EnsembleCard":
-    from ..ensemble.weights import available, load
-
-    published = {row.name for row in available()}
-    return load(weights if weights in published else str(folder / weights)).card
-
-
-def need_bytes(config: Config, atoms: int) -> float:
-    """Rough size of the run directory, in bytes: frames and models."""
-    frames = config.dynamics.steps / config.output.frame_every_steps + 1
-    models = config.reference.max_labels + 1 if config.learning.enabled else 1
-    return frames * atoms * BYTES_PER_ATOM_FRAME + models * BYTES_PER_MODEL
 
 
 def _table(costs: list[LabelCost], config: Config) -> Table:

@@ -16,19 +16,21 @@ from ..system.structures import check_structure, read_structure
 DISK_RESERVE = 200e6
 #: Arrays of (n, 3) float64 and one of (n,) in each frame.
 BYTES_PER_ATOM_AND_FRAME = 8 * (3 * 3 + 1)
+#: Eight members of a published ensemble take 10.5 MB, and as much for checkpoints; a label may bring a model.
+BYTES_PER_MODEL = 21e6
 
 
-def read_input(config: Config, folder: Path) -> tuple[Molecules, AniEnsemble]:
-    """Structure and weights; relative paths start at ``folder``."""
-    structure = folder / config.system.structure
-    molecules = read_structure(structure, periodic=config.system.periodic, formal_charges=config.system.formal_charges)
-    return molecules, load(weights_path(config, folder), config.ensemble.precision)
+def read_molecules(config: Config, folder: Path) -> Molecules:
+    """The structure of a configuration; a relative path starts at ``folder``."""
+    system = config.system
+    return read_structure(folder / system.structure, periodic=system.periodic, formal_charges=system.formal_charges)
 
 
-def weights_path(config: Config, folder: Path) -> str:
-    """The weights' name, or their path from where the process stands."""
+def read_weights(config: Config, folder: Path) -> AniEnsemble:
+    """The weights of a configuration, by name or by a path that starts at ``folder``."""
     weights = config.ensemble.weights
-    return str(folder / weights) if weights.endswith(".safetensors") else weights
+    place = str(folder / weights) if weights.endswith(".safetensors") else weights
+    return load(place, config.ensemble.precision)
 
 
 def check_input(config: Config, molecules: Molecules, ensemble: AniEnsemble) -> None:
@@ -54,21 +56,26 @@ def check_input(config: Config, molecules: Molecules, ensemble: AniEnsemble) -> 
         )
 
 
-def check_disk(config: Config, molecules: Molecules, out: Path) -> None:
+def needed_bytes(config: Config, atoms: int) -> float:
+    """Rough size of the run directory, bytes: frames, models, and what is written beside them."""
+    output, steps = config.output, config.dynamics.steps
+    frames = steps / output.frame_every_steps + steps / config.region.check_every_steps + 1
+    models = config.reference.max_labels + 1 if config.learning.enabled else 1
+    return frames * atoms * BYTES_PER_ATOM_AND_FRAME + models * BYTES_PER_MODEL + DISK_RESERVE
+
+
+def check_disk(config: Config, atoms: int, out: Path) -> None:
     """Refuse a run that cannot fit on the disk.
 
     Raises:
-        RunDirectoryError: there is less space than the frames will take.
+        RunDirectoryError: there is less space than the run may take.
     """
-    frames = (
-        config.dynamics.steps / config.output.frame_every_steps
-        + config.dynamics.steps / config.region.check_every_steps
-    )
-    needed = frames * molecules.size * BYTES_PER_ATOM_AND_FRAME + DISK_RESERVE
+    needed = needed_bytes(config, atoms)
     folder = next(parent for parent in (out, *out.resolve().parents) if parent.exists())
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise RunDirectoryError(
-            f"the run needs about {needed / 1e9:.1f} GB, {folder} has {free / 1e9:.1f} GB free",
-            cure="free some space, give another folder with --out, or raise output.frame_every_steps",
+            f"{folder} has {free / 1e9:.2f} GB free; the run may write {needed / 1e9:.2f} GB",
+            cure="make room, give a folder on another disk with --out, or store fewer frames "
+            "(output.frame_every_steps)",
         )

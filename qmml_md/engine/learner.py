@@ -8,7 +8,7 @@ import numpy as np
 
 from ..config import Config
 from ..ensemble.model import AniEnsemble, self_energy_hartree
-from ..ensemble.weights import load, save, serialise
+from ..ensemble.weights import load, store
 from ..errors import LabelError, RegionError
 from ..learning.anchors import AnchorPool
 from ..learning.finetune import Fit, Image, finetune, make_image
@@ -155,19 +155,17 @@ class Learner:
             self.remember(label)
             settings = self._config.learning
             fit = finetune(current, self._images, self.pool.anchors(), settings, self._rng, self.pool.bulk())
-            data_id = serialise(fit.ensemble)[1]
-            path = self._run.model(data_id)
-            known = path.exists()
-            save(fit.ensemble, path)
+            model_id, new = store(fit.ensemble, self._run.models)
+            path = self._run.model(model_id)
             candidate = load(str(path), self._config.ensemble.precision)
             verdict = judge(candidate, current, self.labels, self.pool.held_out.kept, settings)
-        if not verdict.accepted and not known:
+        if not verdict.accepted and new:
             # No atom ever moved on it; the run keeps only models that did.
             path.unlink()
             path.with_suffix(".json").unlink()
         return Update(
             ensemble=candidate,
-            model_id=data_id,
+            model_id=model_id,
             fit=fit,
             verdict=verdict,
             wall_time=time.perf_counter() - began,

@@ -7,17 +7,18 @@ import numpy as np
 
 from ..config import Config
 from ..config_file import dump_config
-from ..ensemble.model import set_threads
-from ..ensemble.weights import load, save
+from ..ensemble.model import AniEnsemble, set_threads
+from ..ensemble.weights import load, store
 from ..errors import RunDirectoryError
 from ..records.database import ModelRow, RunDatabase
 from ..records.run_directory import RunDirectory
 from ..records.segment import Particles
+from ..reference.label import Reference
 from ..reference.pyscf import PyscfReference
 from ..region.policy import ThresholdPolicy
 from ..system.molecules import Molecules, topology_json
 from .checkpoint import read_checkpoint
-from .inputs import check_disk, check_input, read_input
+from .inputs import check_disk, check_input, read_molecules, read_weights
 from .journal import Journal
 from .learner import Learner
 from .preparation import prepare
@@ -36,25 +37,22 @@ def begin(config: Config, config_dir: Path, directory: RunDirectory, progress: P
         QmmlError: bad input, or asked to stop before step 0; the run directory is not made, or removed again.
     """
     set_threads(config.ensemble.threads)
-    molecules, base = read_input(config, config_dir)
+    molecules, base = read_molecules(config, config_dir), read_weights(config, config_dir)
     check_input(config, molecules, base)
     reference = PyscfReference(config.reference, config.ensemble.threads)
-    check_disk(config, molecules, directory.root)
+    check_disk(config, molecules.size, directory.root)
     directory.create()
     try:
-        base_id = save(base, directory.root / "models" / "base.safetensors")
-        _rename_base(directory, base_id)
+        base_id, _ = store(base, directory.models)
         resolved = localise(config, config_dir, directory, base_id)
         directory.config.write_text(dump_config(resolved))
         database = RunDatabase(directory.database, create=True)
         rng = np.random.default_rng(np.random.SeedSequence(config.dynamics.seed))
-        journal = Journal(directory, database, particles(config, molecules))
-        learner = Learner(config, directory, base, reference, journal.timings, rng, molecules)
         simulation = Simulation(config, molecules, base, seed=seed_for_openmm(rng))
-        parts = _parts(resolved, molecules, simulation, journal, learner, progress, rng)
+        parts = _assemble(resolved, directory, database, molecules, base, reference, simulation, progress, rng)
         state = State(model_id=base_id)
         run = Run(parts, state, base)
-        journal.model(ModelRow(id=base_id, step=0, parent="", data={"name": base.card.name}))
+        parts.journal.model(ModelRow(id=base_id, step=0, parent="", data={"name": base.card.name}))
         run.note("start", f"{molecules.size} atoms on {base.card.name} ({simulation.platform_name})")
         prepare(parts, state, wish)
         run.attend()
@@ -84,17 +82,16 @@ def go_on(config: Config, directory: RunDirectory, progress: Progress) -> Run:
     precision = config.ensemble.precision
     base = load(str(directory.model(database.models()[0].id)), precision)
     current = load(str(directory.model(state.model_id)), precision)
-    molecules, _ = read_input(config, directory.root)
+    molecules = read_molecules(config, directory.root)
     rng = np.random.default_rng()
     rng.bit_generator.state = checkpoint.state["rng"]
-    journal = Journal(directory, database, particles(config, molecules))
     reference = PyscfReference(config.reference, config.ensemble.threads)
-    learner = Learner(config, directory, base, reference, journal.timings, rng, molecules)
-    learner.recall(checkpoint.state["label_keys"])
-    refill(learner.pool, checkpoint)
     simulation = Simulation(config, molecules, current, seed=1)
     simulation.restore(checkpoint.openmm)
-    run = Run(_parts(config, molecules, simulation, journal, learner, progress, rng), state, current)
+    parts = _assemble(config, directory, database, molecules, base, reference, simulation, progress, rng)
+    parts.learner.recall(checkpoint.state["label_keys"])
+    refill(parts.learner.pool, checkpoint)
+    run = Run(parts, state, current)
     run.note("resume", f"from the commit at step {state.step} ({simulation.platform_name})")
     return run
 
@@ -127,16 +124,21 @@ def particles(config: Config, molecules: Molecules) -> Particles:
     )
 
 
-def _parts(
+def _assemble(
     config: Config,
+    directory: RunDirectory,
+    database: RunDatabase,
     molecules: Molecules,
+    base: AniEnsemble,
+    reference: Reference,
     simulation: Simulation,
-    journal: Journal,
-    learner: Learner,
     progress: Progress,
     rng: np.random.Generator,
 ) -> Parts:
+    """Put together what a run is made of, new or resumed."""
     settings = config.region
+    atoms = particles(config, molecules)
+    journal = Journal(directory, database, atoms)
     policy = ThresholdPolicy(
         enter_eV_per_A=settings.enter_eV_per_A,
         stay_eV_per_A=settings.stay_eV_per_A,
@@ -148,15 +150,10 @@ def _parts(
         molecules=molecules,
         simulation=simulation,
         journal=journal,
-        learner=learner,
+        learner=Learner(config, directory, base, reference, journal.timings, rng, molecules),
         policy=policy,
         progress=progress,
         rng=rng,
-        degrees_of_freedom=particles(config, molecules).degrees_of_freedom,
+        degrees_of_freedom=atoms.degrees_of_freedom,
         kinds=molecules_by_kind(molecules),
     )
-
-
-def _rename_base(directory: RunDirectory, base_id: str) -> None:
-    for suffix in (".safetensors", ".json"):
-        (directory.root / "models" / f"base{suffix}").rename(directory.model(base_id).with_suffix(suffix))

@@ -157,7 +157,26 @@ def save(ensemble: AniEnsemble, path: Path) -> str:
         SHA-256 of the file: the identity of the model.
     """
     data, digest = serialise(ensemble)
-    card = {**json.loads(ensemble.card.to_json()), "sha256": digest}
+    _write(path, data, digest, ensemble.card)
+    return digest
+
+
+def store(ensemble: AniEnsemble, folder: Path) -> tuple[str, bool]:
+    """Write a weights file that is named by its identity.
+
+    Returns:
+        The identity, and whether the file was new; one that is there already is left alone.
+    """
+    data, digest = serialise(ensemble)
+    path = folder / f"{digest}.safetensors"
+    if path.exists():
+        return digest, False
+    _write(path, data, digest, ensemble.card)
+    return digest, True
+
+
+def _write(path: Path, data: bytes, digest: str, about: EnsembleCard) -> None:
+    card = {**json.loads(about.to_json()), "sha256": digest}
     for target, content in ((path, data), (path.with_suffix(".json"), json.dumps(card, indent=1).encode())):
         part = target.with_name(target.name + ".part")
         with part.open("wb") as file:
@@ -165,7 +184,6 @@ def save(ensemble: AniEnsemble, path: Path) -> str:
             file.flush()
             os.fsync(file.fileno())
         part.replace(target)
-    return digest
 
 
 def fetch(name: str) -> Path:

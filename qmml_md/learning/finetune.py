@@ -137,7 +137,7 @@ def finetune(
     model = copy.deepcopy(start)
     optimiser = torch.optim.Adam(model.networks.parameters(), lr=settings.learning_rate)
     batch = _batch([image.features for image in images])
-    curve = [(0, *residuals(model, images))]
+    curve = [(0, *_residuals(model, batch, images))]
     epoch = 0
     while not _within(curve[-1], settings) and epoch < settings.max_epochs:
         _set_rate(optimiser, settings, epoch)
@@ -149,7 +149,7 @@ def finetune(
         optimiser.step()
         epoch += 1
         if epoch % MEASURE_EVERY == 0 or epoch == settings.max_epochs:
-            curve.append((epoch, *residuals(model, images)))
+            curve.append((epoch, *_residuals(model, batch, images)))
             if not math.isfinite(curve[-1][1]):
                 break
     model.zero_grad(set_to_none=True)
@@ -158,7 +158,10 @@ def finetune(
 
 def residuals(ensemble: AniEnsemble, images: Sequence[Image]) -> tuple[float, float]:
     """Force RMSE and largest force residual of the ensemble mean over all images, eV/Å."""
-    batch = _batch([image.features for image in images])
+    return _residuals(ensemble, _batch([image.features for image in images]), images)
+
+
+def _residuals(ensemble: AniEnsemble, batch: _Batch, images: Sequence[Image]) -> tuple[float, float]:
     _, forces = _predict(ensemble, batch, create_graph=False)
     wrong = torch.cat([(f.mean(0) - i.forces).flatten() for f, i in zip(forces, images, strict=True)]).double()
     return float(wrong.square().mean().sqrt()), float(wrong.abs().max())

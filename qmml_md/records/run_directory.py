@@ -54,13 +54,18 @@ class RunDirectory:
         """Folder of the audit."""
         return self.root / "audit"
 
+    @property
+    def models(self) -> Path:
+        """Folder of the models, each under its identity."""
+        return self.root / "models"
+
     def segment(self, number: int) -> Path:
         """File of segment ``number``."""
         return self.root / "segments" / f"{number:06d}.h5"
 
     def model(self, model_id: str) -> Path:
         """Weights file of a model; its card stands beside it as .json."""
-        return self.root / "models" / f"{model_id}.safetensors"
+        return self.models / f"{model_id}.safetensors"
 
     def checkpoint(self, number: int) -> Path:
         """Folder of checkpoint ``number``."""
