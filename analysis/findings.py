@@ -24,6 +24,7 @@ class Kind(StrEnum):
     INTEGRITY = "integrity"
     FORCES = "forces"
     CONSERVATION = "conservation"
+    PHYSICS = "physics"
 
 
 #: Exit codes of ``qmml audit``.

@@ -58,8 +58,10 @@ class Ensemble(Section):
 class Dynamics(Section):
     """How the atoms move."""
 
-    integrator: Literal["langevin", "verlet"] = Field(
-        default="langevin", description="BAOAB Langevin (NVT) or velocity Verlet (NVE)."
+    integrator: Literal["langevin", "verlet", "bussi", "nose_hoover", "respa"] = Field(
+        default="langevin",
+        description="BAOAB Langevin (NVT), velocity Verlet (NVE), Bussi velocity rescaling (NVT), Nosé-Hoover chains "
+        "(NVT), or RESPA with a cheap inner potential (NVE).",
     )
     timestep_fs: Positive = Field(default=0.5, le=2.0, description="Time step, in fs.")
     steps: PositiveInt = Field(default=2000, description="Steps of the run, equilibration not counted.")
@@ -67,6 +69,25 @@ class Dynamics(Section):
         default=300.0, description="Temperature of thermostat and initial velocities, in K."
     )
     friction_per_ps: Positive = Field(default=1.0, description="Langevin friction, in 1/ps.")
+    relaxation_fs: Positive = Field(
+        default=100.0, description="Relaxation time of the Bussi and Nosé-Hoover thermostats, in fs."
+    )
+    chain_length: PositiveInt = Field(default=3, description="Length of the Nosé-Hoover chain.")
+    respa_inner_steps: PositiveInt = Field(default=2, description="RESPA: inner steps in each time step.")
+    respa_inner: str = Field(
+        default="member:0",
+        description="RESPA: inner potential, `member:k` of the ensemble (from 0), or the path of a .safetensors file.",
+    )
+    pressure_bar: float | None = Field(
+        default=None, description="Pressure of a Monte-Carlo barostat, in bar; none without a value."
+    )
+    barostat_every_steps: PositiveInt = Field(default=25, description="Steps between volume moves of the barostat.")
+    remove_com_every_steps: int = Field(
+        default=0, ge=0, description="Steps between removals of the centre-of-mass motion; 0 for never."
+    )
+    redraw_velocities_every_steps: int = Field(
+        default=0, ge=0, description="Steps between draws of all velocities from the thermal distribution; 0 for never."
+    )
     minimise: bool = Field(default=True, description="Minimise the energy on the ensemble before the first step.")
     equilibration_steps: int = Field(
         default=0, ge=0, description="Langevin steps before step 0 that are neither stored nor learned from."
@@ -138,6 +159,19 @@ class Learning(Section):
         default=0.1,
         description="Gate: an update that moves forces on held-out unlabelled clusters by more (RMS) is refused, eV/Å.",
     )
+    update_policy: Literal["abrupt", "ramp", "rewind"] = Field(
+        default="abrupt",
+        description="How a new model takes over: at once; blended in over `ramp_steps`; or after going back to the "
+        "last commit whose labels were within `rewind_above_eV_per_A`, to run the stretch again.",
+    )
+    ramp_steps: PositiveInt = Field(default=20, description="Steps over which a ramp blends old and new model.")
+    rewind_above_eV_per_A: Positive = Field(
+        default=0.1,
+        description="A label on which the model errs by more (force RMSE, eV/Å) makes the run rewind.",
+    )
+    max_rewinds: PositiveInt = Field(
+        default=2, description="Most returns to one commit; after that the new model takes over at once."
+    )
 
 
 class Output(Section):
@@ -164,6 +198,9 @@ class Audit(Section):
     identity_kj_per_mol: Positive = Field(
         default=1e-6, description="Tolerance: closure of the ledger identity in each frame, kJ/mol."
     )
+    forces_every_frames: PositiveInt = Field(
+        default=1, description="Forces are re-evaluated on one stored frame in so many; energies on every one."
+    )
 
 
 class Config(Section):
@@ -178,3 +215,9 @@ class Config(Section):
     learning: Learning = Field(default_factory=Learning)
     output: Output = Field(default_factory=Output)
     audit: Audit = Field(default_factory=Audit)
+
+    @model_validator(mode="after")
+    def _barostat(self) -> "Config":
+        if self.dynamics.pressure_bar is not None and self.dynamics.integrator in ("verlet", "respa"):
+            raise ValueError("dynamics.pressure_bar needs a thermostat: integrator langevin, bussi or nose_hoover")
+        return self

@@ -5,6 +5,7 @@ configuration stay as written; the caller knows the folder that they start from.
 """
 
 import difflib
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -222,7 +223,8 @@ def _problem(detail: Any, path: KeyPath) -> str:
     if kind == "extra_forbidden":
         return f"unknown key{_suggestion(path)}"
     if kind == "literal_error":
-        guess = difflib.get_close_matches(str(given), [w.strip("'") for w in str(context["expected"]).split(" or ")], 1)
+        words = re.findall(r"'([^']*)'", str(context["expected"]))
+        guess = difflib.get_close_matches(str(given), words, 1)
         hint = f"; did you mean `{guess[0]}`?" if guess else ""
         return f"must be {context['expected']}, not {given!r}{hint}"
     if kind == "value_error":

@@ -62,7 +62,7 @@ class Journal:
         self._particles = particles
         self._pending = _Pending()
         self.committed = bool(database.last_checkpoint())
-        self._segments = len(database.segments())
+        self._segments = database.next_segment()
         last = database.last_checkpoint()
         self._checkpoints = 0 if last is None else last[0] + 1
         self.books = Books(tuple(database.entries()))

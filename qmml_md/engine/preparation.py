@@ -4,9 +4,9 @@ import numpy as np
 
 from ..ensemble.disagreement import disagreement, member_forces
 from ..errors import StoppedEarly
+from ..region.sampling import cluster_around, random_atom
 from ..system.molecules import Floats
 from .run import Parts
-from .sampling import cluster_around, random_atom
 from .signals import StopWish
 from .simulation import Simulation, seed_for_openmm, thermal_velocities
 from .state import State

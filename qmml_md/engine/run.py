@@ -14,13 +14,13 @@ from ..records.database import Event, ModelRow, RegionRow
 from ..records.frames import Frame
 from ..region.cluster import Cluster, cut_cluster
 from ..region.policy import RegionPolicy
+from ..region.sampling import cluster_around, random_atom
 from ..system.molecules import Floats, Ints, Molecules
 from ..units import BOLTZMANN_KJ_PER_MOL_PER_K, PS_PER_FS
 from .checkpoint import Checkpoint
 from .journal import Journal
 from .learner import Learner, Update, failure
 from .progress import Progress
-from .sampling import cluster_around, random_atom
 from .simulation import Instant, Simulation
 from .state import State, pack
 from .teller import Teller
@@ -178,11 +178,12 @@ class Run:
         if self._parts.config.dynamics.integrator != "langevin" or self.state.step == 0:
             return
         total = self._parts.simulation.heat()
-        self._post(Account.HEAT, total - self.state.heat_booked, "thermostat since the last frame")
+        self._post(Account.HEAT, self.state.heat_booked, total, "thermostat since the last frame")
         self.state.heat_booked = total
 
-    def _post(self, account: Account, amount: float, cause: str) -> None:
-        entry = Entry(step=self.state.step, time=self.time_ps, account=account, amount=amount, cause=cause)
+    def _post(self, account: Account, before: float, after: float, cause: str) -> None:
+        step, time = self.state.step, self.time_ps
+        entry = Entry(step=step, time=time, account=account, before=before, after=after, cause=cause)
         self._parts.journal.post(entry)
 
     def _gather_anchors(self, positions: Floats, *, labelled: bool) -> None:
@@ -245,11 +246,12 @@ class Run:
             return False
         self._tell("swap", force=True)
         with self._parts.journal.timings.measure("swap"):
-            delta = self._parts.simulation.swap(update.ensemble)
+            before, after = self._parts.simulation.swap(update.ensemble)
+        delta = after - before
         old, self.state.model_id, self._ensemble = self.state.model_id, update.model_id, update.ensemble
         self.state.accepted += 1
         data["delta_u_kj_per_mol"] = delta
-        self._post(Account.MODEL, delta, f"model {old[:12]} → {update.model_id[:12]}")
+        self._post(Account.MODEL, before, after, f"model {old[:12]} → {update.model_id[:12]}")
         self._parts.journal.model(ModelRow(id=update.model_id, step=self.state.step, parent=old, data=data))
         message = (
             f"{update.fit.epochs} epochs on {len(keys)} labels: force RMSE {verdict.force_rmse:.4f}, "

@@ -16,6 +16,7 @@ from ..records.segment import Particles
 from ..reference.label import Reference
 from ..reference.pyscf import PyscfReference
 from ..region.policy import ThresholdPolicy
+from ..region.sampling import molecules_by_kind
 from ..system.molecules import Molecules, topology_json
 from .checkpoint import read_checkpoint
 from .inputs import check_disk, check_input, read_molecules, read_weights
@@ -24,7 +25,6 @@ from .learner import Learner
 from .preparation import prepare
 from .progress import Progress
 from .run import Parts, Run
-from .sampling import molecules_by_kind
 from .signals import StopWish
 from .simulation import Simulation, seed_for_openmm
 from .state import State, refill, unpack

@@ -118,18 +118,18 @@ class Simulation:
         """Energy given by the thermostat since step 0, kJ/mol."""
         return float(heat(self._integrator))
 
-    def swap(self, ensemble: AniEnsemble) -> float:
+    def swap(self, ensemble: AniEnsemble) -> tuple[float, float]:
         """Go on with another model from the same positions and velocities.
 
         Returns:
-            ΔU = U_new(x) − U_old(x), kJ/mol.
+            U_old(x) and U_new(x), kJ/mol.
         """
         before = self._recorded()[0] if self._stepped else self._computed()[0]
         self._system.removeForce(self._system.getNumForces() - 1)
         self._system.addForce(self._force(ensemble))
         self._context.reinitialize(preserveState=True)
         self._stepped = False
-        return self._computed()[0] - before
+        return before, self._computed()[0]
 
     def checkpoint(self) -> tuple[bytes, str]:
         """OpenMM's exact checkpoint (this machine and version) and a portable XML state."""

@@ -26,19 +26,29 @@ class Account(StrEnum):
 class Entry:
     """One exchange of energy.
 
+    What stands before and after depends on the account: the potential energy at fixed positions for a change of model,
+    a step of a ramp and a move of the barostat; the kinetic energy for velocities that are drawn anew or lose the
+    motion of the centre of mass; the heat that a thermostat has given since step 0 for heat.
+
     Attributes:
         step: step at which it was booked.
         time: ps.
         account: where the energy came from.
-        amount: kJ/mol, positive when the system gained energy.
+        before, after: kJ/mol.
         cause: one line for a person, for example the model that came and the one that went.
     """
 
     step: int
     time: float
     account: Account
-    amount: float
+    before: float
+    after: float
     cause: str
+
+    @property
+    def amount(self) -> float:
+        """``after − before``, kJ/mol: positive when the system gained energy."""
+        return self.after - self.before
 
 
 class BooksError(QmmlError, ValueError):

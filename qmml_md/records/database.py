@@ -14,17 +14,20 @@ from typing import Any
 from ..errors import RunDirectoryError
 from .books import Account, Entry
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE segments (id INTEGER PRIMARY KEY, first_step INTEGER NOT NULL, last_step INTEGER NOT NULL,
-    frames INTEGER NOT NULL, model TEXT NOT NULL, file TEXT NOT NULL, sha256 TEXT NOT NULL);
+    frames INTEGER NOT NULL, model TEXT NOT NULL, blend TEXT NOT NULL, file TEXT NOT NULL, sha256 TEXT NOT NULL,
+    void INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE ledger (id INTEGER PRIMARY KEY, step INTEGER NOT NULL, time_ps REAL NOT NULL, account TEXT NOT NULL,
-    amount_kj_per_mol REAL NOT NULL, cause TEXT NOT NULL);
+    before_kj_per_mol REAL NOT NULL, after_kj_per_mol REAL NOT NULL, cause TEXT NOT NULL,
+    void INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE events (id INTEGER PRIMARY KEY, step INTEGER NOT NULL, time_ps REAL NOT NULL, kind TEXT NOT NULL,
     message TEXT NOT NULL, data TEXT NOT NULL);
 CREATE TABLE regions (epoch INTEGER PRIMARY KEY, step INTEGER NOT NULL, core TEXT NOT NULL, atoms TEXT NOT NULL);
-CREATE TABLE models (id TEXT PRIMARY KEY, step INTEGER NOT NULL, parent TEXT NOT NULL, data TEXT NOT NULL);
+CREATE TABLE models (number INTEGER PRIMARY KEY, id TEXT NOT NULL, step INTEGER NOT NULL, parent TEXT NOT NULL,
+    data TEXT NOT NULL, void INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE labels (key TEXT NOT NULL, step INTEGER NOT NULL, model TEXT NOT NULL, region_epoch INTEGER NOT NULL,
     data TEXT NOT NULL, PRIMARY KEY (key, step));
 CREATE TABLE timings (part TEXT PRIMARY KEY, seconds REAL NOT NULL, calls INTEGER NOT NULL);
@@ -34,13 +37,17 @@ CREATE TABLE checkpoints (id INTEGER PRIMARY KEY, step INTEGER NOT NULL, folder 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentRow:
-    """A committed segment: steps it spans, the model it ran on, its file (relative to the run) and its hash."""
+    """A committed segment: steps it spans, the model it ran on, its file (relative to the run) and its hash.
+
+    ``blend`` is the model that was being blended in, empty outside a ramp.
+    """
 
     id: int
     first_step: int
     last_step: int
     frames: int
     model: str
+    blend: str = ""
     file: str
     sha256: str
 
@@ -106,9 +113,26 @@ class LabelRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Commit:
-    """Everything that becomes true at once."""
+class Place:
+    """How much was true at a commit: what came later can be voided. Voided rows stay, and count no more.
 
+    Attributes:
+        entries, segments, models: numbers of rows that were not void.
+    """
+
+    entries: int
+    segments: int
+    models: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """Everything that becomes true at once.
+
+    ``rewind_to`` voids all entries, segments and models after that place before anything else of the commit is added.
+    """
+
+    rewind_to: Place | None = None
     segment: SegmentRow | None = None
     entries: Sequence[Entry] = ()
     events: Sequence[Event] = ()
@@ -148,13 +172,16 @@ class RunDatabase:
     def commit(self, commit: Commit) -> None:
         """Make everything in ``commit`` true in one transaction."""
         with self._transaction() as db:
+            if commit.rewind_to is not None:
+                _void(db, commit.rewind_to)
             if commit.segment is not None:
                 s = commit.segment
-                row = (s.id, s.first_step, s.last_step, s.frames, s.model, s.file, s.sha256)
-                db.execute("INSERT INTO segments VALUES (?,?,?,?,?,?,?)", row)
+                row = (s.id, s.first_step, s.last_step, s.frames, s.model, s.blend, s.file, s.sha256)
+                db.execute("INSERT INTO segments VALUES (?,?,?,?,?,?,?,?,0)", row)
             db.executemany(
-                "INSERT INTO ledger(step, time_ps, account, amount_kj_per_mol, cause) VALUES (?,?,?,?,?)",
-                [(e.step, e.time, str(e.account), e.amount, e.cause) for e in commit.entries],
+                "INSERT INTO ledger(step, time_ps, account, before_kj_per_mol, after_kj_per_mol, cause) "
+                "VALUES (?,?,?,?,?,?)",
+                [(e.step, e.time, str(e.account), e.before, e.after, e.cause) for e in commit.entries],
             )
             db.executemany(
                 "INSERT INTO events(step, time_ps, kind, message, data) VALUES (?,?,?,?,?)",
@@ -163,7 +190,7 @@ class RunDatabase:
             regions = [(r.epoch, r.step, json.dumps(r.core), json.dumps(r.atoms)) for r in commit.regions]
             db.executemany("INSERT INTO regions VALUES (?,?,?,?)", regions)
             models = [(m.id, m.step, m.parent, json.dumps(m.data)) for m in commit.models]
-            db.executemany("INSERT INTO models VALUES (?,?,?,?)", models)
+            db.executemany("INSERT INTO models(id, step, parent, data) VALUES (?,?,?,?)", models)
             labels = [(x.key, x.step, x.model, x.region_epoch, json.dumps(x.data)) for x in commit.labels]
             db.executemany("INSERT INTO labels VALUES (?,?,?,?,?)", labels)
             timings = [(part, seconds, calls) for part, (seconds, calls) in commit.timings.items()]
@@ -188,17 +215,20 @@ class RunDatabase:
         row = self._connection.execute("SELECT value FROM meta WHERE key=?", (key,)).fetchone()
         return None if row is None else json.loads(row[0])
 
-    def segments(self) -> list[SegmentRow]:
-        """All segments in the order of time."""
-        names = ("id", "first_step", "last_step", "frames", "model", "file", "sha256")
-        rows = self._connection.execute("SELECT * FROM segments ORDER BY id")
-        return [SegmentRow(**dict(zip(names, row, strict=True))) for row in rows]
+    def segments(self, *, void: bool = False) -> list[SegmentRow]:
+        """All segments in the order of time; of the stretches that were discarded if ``void``."""
+        names = ("id", "first_step", "last_step", "frames", "model", "blend", "file", "sha256")
+        query = f"SELECT {', '.join(names)} FROM segments WHERE void=? ORDER BY id"  # noqa: S608 - names from above
+        return [SegmentRow(**dict(zip(names, row, strict=True))) for row in self._connection.execute(query, (void,))]
 
-    def entries(self) -> list[Entry]:
-        """The ledger in the order of posting."""
-        query = "SELECT step, time_ps, account, amount_kj_per_mol, cause FROM ledger ORDER BY id"
-        rows = self._connection.execute(query)
-        return [Entry(step=r[0], time=r[1], account=Account(r[2]), amount=r[3], cause=r[4]) for r in rows]
+    def entries(self, *, void: bool = False) -> list[Entry]:
+        """The ledger in the order of posting; the entries of discarded stretches if ``void``."""
+        query = (
+            "SELECT step, time_ps, account, before_kj_per_mol, after_kj_per_mol, cause FROM ledger WHERE void=? "
+            "ORDER BY id"
+        )
+        rows = self._connection.execute(query, (void,))
+        return [Entry(step=r[0], time=r[1], account=Account(r[2]), before=r[3], after=r[4], cause=r[5]) for r in rows]
 
     def events(self) -> list[Event]:
         """All events in the order in which they happened."""
@@ -212,9 +242,11 @@ class RunDatabase:
             RegionRow(epoch=r[0], step=r[1], core=tuple(json.loads(r[2])), atoms=tuple(json.loads(r[3]))) for r in rows
         ]
 
-    def models(self) -> list[ModelRow]:
-        """Every model that the atoms ever moved on, in order."""
-        rows = self._connection.execute("SELECT id, step, parent, data FROM models ORDER BY rowid")
+    def models(self, *, void: bool = False) -> list[ModelRow]:
+        """Every model that the atoms ever moved on, in order; those of discarded stretches if ``void``."""
+        rows = self._connection.execute(
+            "SELECT id, step, parent, data FROM models WHERE void=? ORDER BY number", (void,)
+        )
         return [ModelRow(id=r[0], step=r[1], parent=r[2], data=json.loads(r[3])) for r in rows]
 
     def labels(self) -> list[LabelRow]:
@@ -231,3 +263,29 @@ class RunDatabase:
         """Number, step and folder of the newest checkpoint."""
         row = self._connection.execute("SELECT id, step, folder FROM checkpoints ORDER BY id DESC LIMIT 1").fetchone()
         return None if row is None else (row[0], row[1], row[2])
+
+    def next_segment(self) -> int:
+        """Number of the segment that comes next; numbers of discarded ones are not used again."""
+        return int(self._connection.execute("SELECT COALESCE(MAX(id), -1) + 1 FROM segments").fetchone()[0])
+
+    def place(self) -> Place:
+        """How much is true now."""
+        counts = {
+            table: self._connection.execute(f"SELECT COUNT(*) FROM {table} WHERE void=0").fetchone()[0]  # noqa: S608
+            for table in VOIDABLE
+        }
+        return Place(entries=counts["ledger"], segments=counts["segments"], models=counts["models"])
+
+
+#: Tables whose rows can be voided, with the column that orders them.
+VOIDABLE = {"ledger": "id", "segments": "id", "models": "number"}
+
+
+def _void(db: sqlite3.Connection, place: Place) -> None:
+    """Mark everything after a place as void."""
+    for (table, order), kept in zip(VOIDABLE.items(), (place.entries, place.segments, place.models), strict=True):
+        db.execute(
+            f"UPDATE {table} SET void=1 WHERE void=0 AND {order} NOT IN "  # noqa: S608 - names from above
+            f"(SELECT {order} FROM {table} WHERE void=0 ORDER BY {order} LIMIT ?)",
+            (kept,),
+        )

@@ -29,6 +29,7 @@ class Frame:
         box: nm, shape (3, 3); zeros in vacuum.
         region_epoch: epoch of the region in force.
         disagreement: σ in eV/Å, shape (n,); NaN in frames where it was not computed.
+        blend: λ of a ramp, ``U = (1 − λ) U_model + λ U_blended``; 0 outside one.
     """
 
     step: int
@@ -43,6 +44,7 @@ class Frame:
     box: Floats
     region_epoch: int
     disagreement: Floats
+    blend: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,7 @@ class Frames:
 
     Attributes:
         model_id: per frame, SHA-256 of the weights file of the model that moved the atoms; tuple of length f.
+        blend_id: per frame, the same of the model that was being blended in; empty outside a ramp.
     """
 
     step: Ints
@@ -65,7 +68,9 @@ class Frames:
     box: Floats
     region_epoch: Ints
     disagreement: Floats
+    blend: Floats
     model_id: tuple[str, ...]
+    blend_id: tuple[str, ...]
 
     def __post_init__(self) -> None:
         f = len(self.step)
@@ -87,7 +92,7 @@ ARRAYS = tuple(f.name for f in fields(Frame))
 INTEGER_ARRAYS = frozenset({"step", "entries", "region_epoch"})
 
 
-def stack(frames: list[Frame], model_id: str) -> Frames:
+def stack(frames: list[Frame], model_id: str, blend_id: str = "") -> Frames:
     """Collect single frames that ran on one model into a block.
 
     Raises:
@@ -99,7 +104,7 @@ def stack(frames: list[Frame], model_id: str) -> Frames:
         name: np.array([getattr(f, name) for f in frames], dtype=np.int64 if name in INTEGER_ARRAYS else np.float64)
         for name in ARRAYS
     }
-    return Frames(**arrays, model_id=(model_id,) * len(frames))
+    return Frames(**arrays, model_id=(model_id,) * len(frames), blend_id=(blend_id,) * len(frames))
 
 
 def concatenate(blocks: list[Frames]) -> Frames:
@@ -111,4 +116,5 @@ def concatenate(blocks: list[Frames]) -> Frames:
     if not blocks:
         raise RunDirectoryError("the run holds no frames yet", cure="let it run past the first commit")
     arrays: dict[str, Any] = {name: np.concatenate([getattr(b, name) for b in blocks]) for name in ARRAYS}
-    return Frames(**arrays, model_id=tuple(m for b in blocks for m in b.model_id))
+    model_id, blend_id = (tuple(m for b in blocks for m in getattr(b, name)) for name in ("model_id", "blend_id"))
+    return Frames(**arrays, model_id=model_id, blend_id=blend_id)

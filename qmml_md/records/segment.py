@@ -30,6 +30,7 @@ LAYOUT = {
     "box": ("box_vectors", "nanometers"),
     "region_epoch": ("region_epoch", "dimensionless"),
     "disagreement": ("disagreement", "electronvolts/angstrom"),
+    "blend": ("blend", "dimensionless"),
 }
 
 
@@ -68,8 +69,9 @@ def write_segment(path: Path, frames: Frames, particles: Particles) -> str:
     """
     if path.exists():
         raise RunDirectoryError(f"segment {path} exists already", cure="resume the run instead of starting it again")
-    if len(set(frames.model_id)) != 1:
-        raise RunDirectoryError(f"segment {path.name} holds frames of {len(set(frames.model_id))} models")
+    models = set(zip(frames.model_id, frames.blend_id, strict=True))
+    if len(models) != 1:
+        raise RunDirectoryError(f"segment {path.name} holds frames of {len(models)} models")
     temporary = path.with_suffix(".h5.part")
     with h5py.File(temporary, "w", track_order=False) as file:
         _write_header(file, frames, particles)
@@ -93,12 +95,13 @@ def read_segment(path: Path) -> Frames:
     try:
         with h5py.File(path, "r") as file:
             arrays = {name: np.asarray(file[LAYOUT[name][0]][...]) for name in ARRAYS}
-            model_id = str(file.attrs["model_id"])
+            model_id, blend_id = str(file.attrs["model_id"]), str(file.attrs["blend_id"])
     except (OSError, KeyError) as error:
         raise RunDirectoryError(
             f"{path} cannot be read as a segment: {error}", cure="restore the file from a copy of the run directory"
         ) from error
-    return Frames(**arrays, model_id=(model_id,) * len(arrays["step"]))
+    count = len(arrays["step"])
+    return Frames(**arrays, model_id=(model_id,) * count, blend_id=(blend_id,) * count)
 
 
 def read_particles(path: Path) -> Particles:
@@ -153,6 +156,7 @@ def _write_header(file: h5py.File, frames: Frames, particles: Particles) -> None
     file.attrs["program"] = np.bytes_("qmml-md")
     file.attrs["application"] = np.bytes_("qmml-md")
     file.attrs["model_id"] = frames.model_id[0]
+    file.attrs["blend_id"] = frames.blend_id[0]
     file.attrs["periodic"] = int(particles.periodic)
     file.attrs["degrees_of_freedom"] = particles.degrees_of_freedom
     file.create_dataset("topology", data=np.array([particles.topology_json.encode("ascii")]))

@@ -24,7 +24,7 @@ RANK = {
 #: Rooms that may import less than what lies below them.
 MAY = {
     "integrators": {"integrators", "units", "errors", "records", ""},
-    "analysis": {"analysis", "units", "errors", "config", "config_file", "records", "system", "ensemble", ""},
+    "analysis": {"analysis", "units", "errors", "config", "config_file", "records", "system", "ensemble", "region", ""},
 }
 #: Single modules that may be imported although their room may not.
 MODULES = {"analysis": {"qmml_md.reference.label"}}
@@ -44,6 +44,7 @@ SEAMS = {
     "openmmtorch": ("qmml_md.ensemble.force", "qmml_md.doctor"),
     "pyscf": ("qmml_md.reference.pyscf", "qmml_md.doctor"),
     "ase": ("qmml_md.reference.ase", "qmml_md.reference.store"),
+    "physical_validation": ("qmml_md.analysis.physics",),
     "mdtraj": ("qmml_md.system", "qmml_md.analysis", "qmml_md.doctor"),
 }  # fmt: skip
 

@@ -222,8 +222,8 @@ def test_status_shows_what_is_committed(tmp_path: Path, capsys: pytest.CaptureFi
         Commit(
             segment=segment,
             entries=[
-                Entry(step=50, time=0.025, account=Account.MODEL, amount=1.25, cause="update"),
-                Entry(step=60, time=0.03, account=Account.HEAT, amount=-0.75, cause="bath"),
+                Entry(step=50, time=0.025, account=Account.MODEL, before=-1.0, after=0.25, cause="update"),
+                Entry(step=60, time=0.03, account=Account.HEAT, before=0.0, after=-0.75, cause="bath"),
             ],
             events=[
                 Event(step=0, time=0.0, kind="start", message="started"),

@@ -110,8 +110,16 @@ def propagate(models: list[AniEnsemble], particles: Particles, start: np.ndarray
             blocks[-1].append(_frame(step, x, v, now, books, particles))
         if step == SWAP:
             after = evaluate(models[1], numbers, x, None)
-            amount = after.energy - now.energy
-            books.post(Entry(step=step, time=step * TIMESTEP_PS, account=Account.MODEL, amount=amount, cause="update"))
+            books.post(
+                Entry(
+                    step=step,
+                    time=step * TIMESTEP_PS,
+                    account=Account.MODEL,
+                    before=now.energy,
+                    after=after.energy,
+                    cause="update",
+                )
+            )
             now, active = after, 1
             blocks.append([])
         half = v + 0.5 * TIMESTEP_PS * now.forces / masses

@@ -21,12 +21,12 @@ def forget_delta_u(story):
 
 def book_wrong_delta_u(story):
     # The same wrong amount in the ledger and in H̃, as an engine would that computes ΔU wrongly.
-    story.entries[0] = dataclasses.replace(story.entries[0], amount=story.entries[0].amount + 0.01)
+    story.entries[0] = dataclasses.replace(story.entries[0], after=story.entries[0].after + 0.01)
     story.every_frame(lambda f: dataclasses.replace(f, conserved=f.conserved - (0.01 if f.entries else 0.0)))
 
 
 def change_a_row_of_the_ledger(story):
-    story.entries[0] = dataclasses.replace(story.entries[0], amount=story.entries[0].amount + 1e-5)
+    story.entries[0] = dataclasses.replace(story.entries[0], after=story.entries[0].after + 1e-5)
 
 
 def duplicate_a_frame(story):
@@ -88,7 +88,8 @@ def miscount_the_entries(story):
 
 def book_heat_in_nve(story):
     last = story.frames[-1][-1]
-    story.entries.append(Entry(step=last.step, time=last.time, account=Account.HEAT, amount=1e-3, cause="O substep"))
+    heat = Entry(step=last.step, time=last.time, account=Account.HEAT, before=0.0, after=1e-3, cause="O substep")
+    story.entries.append(heat)
 
 
 def clock_runs_wrong(story):

@@ -9,7 +9,7 @@ from qmml_md.records.books import Account, Books, BooksError, Entry
 
 
 def entry(step: int, amount: float, account: Account = Account.HEAT) -> Entry:
-    return Entry(step=step, time=step * 0.5e-3, account=account, amount=amount, cause="test")
+    return Entry(step=step, time=step * 0.5e-3, account=account, before=0.0, after=amount, cause="test")
 
 
 def test_conserved_quantity_takes_every_exchange_out() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from qmml_md.errors import RunDirectoryError
 from qmml_md.records.books import Account, Entry
-from qmml_md.records.database import Commit, Event, LabelRow, RunDatabase, SegmentRow
+from qmml_md.records.database import Commit, Event, LabelRow, ModelRow, RunDatabase, SegmentRow
 from qmml_md.records.frames import ARRAYS, Frame, concatenate, stack
 from qmml_md.records.run_directory import RunDirectory
 from qmml_md.records.segment import Particles, read_particles, read_segment, write_segment
@@ -97,7 +97,7 @@ def test_a_damaged_segment_is_named(tmp_path: Path, particles: Particles) -> Non
 def whole_commit() -> Commit:
     return Commit(
         segment=SegmentRow(id=0, first_step=0, last_step=5, frames=2, model="m", file="segments/000000.h5", sha256="x"),
-        entries=[Entry(step=5, time=0.1, account=Account.MODEL, amount=0.1 + 0.2, cause="é")],
+        entries=[Entry(step=5, time=0.1, account=Account.MODEL, before=0.1, after=0.3, cause="é")],
         events=[Event(step=5, time=0.1, kind="label", message="m", data={"a": [1.5]})],
         labels=[LabelRow(key="k", step=5, model="m", region_epoch=1, data={"core": [True]})],
         timings={"md": (1.25, 3)},
@@ -130,6 +130,31 @@ def test_a_commit_that_fails_changes_nothing(tmp_path: Path) -> None:
         database.commit(whole_commit())
     assert len(database.entries()) == 1
     assert len(database.events()) == 1
+    database.close()
+
+
+def test_a_rewind_voids_what_came_after_and_keeps_it(tmp_path: Path) -> None:
+    database = RunDatabase(tmp_path / "run.db", create=True)
+    good, bad, again = (Entry(step=5, time=0.1, account=Account.HEAT, before=0.0, after=a, cause="") for a in (1, 2, 3))
+    first, second = (
+        SegmentRow(id=i, first_step=5 * i, last_step=5, frames=2, model="m", file=f"{i}", sha256="x") for i in (0, 1)
+    )
+    models = [ModelRow(id=name, step=0, parent="", data={}) for name in ("a", "b")]
+    database.commit(Commit(segment=first, entries=[good], models=models[:1]))
+    place = database.place()
+    database.commit(Commit(segment=second, entries=[bad], models=models[1:]))
+    database.commit(Commit(rewind_to=place, entries=[again], models=models[1:]))
+    assert database.entries() == [good, again]
+    assert database.entries(void=True) == [bad]
+    assert database.segments() == [first]
+    assert database.segments(void=True) == [second]
+    assert database.models() == models
+    assert database.models(void=True) == models[1:]
+    # A second return to the same place voids what was true in between, and nothing before.
+    database.commit(Commit(rewind_to=place))
+    assert database.entries() == [good]
+    assert database.entries(void=True) == [bad, again]
+    assert database.models() == models[:1]
     database.close()
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from ..region.cluster import Cluster, cut_cluster
-from ..region.policy import RegionPolicy, empty_region
 from ..system.molecules import Floats, Ints, Molecules
+from .cluster import Cluster, cut_cluster
+from .policy import RegionPolicy, empty_region
 
 #: A disagreement above every threshold.
 BEYOND_DOUBT_EV_PER_A = 1e9

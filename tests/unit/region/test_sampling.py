@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qmml_md.engine.sampling import cluster_around, molecules_by_kind, random_atom
 from qmml_md.region.policy import ThresholdPolicy
+from qmml_md.region.sampling import cluster_around, molecules_by_kind, random_atom
 from qmml_md.system.structures import read_structure
 
 NMA = Path(__file__).parents[3] / "examples" / "nma_in_water" / "nma_in_water.pdb"
