@@ -228,8 +228,8 @@ def test_kinetic_energy_of_a_fluid_is_canonical(make, free: int, starts) -> None
     error = standard_error(rows)
     # Student's t with nine degrees of freedom exceeds 4.3 twice in a thousand; 0.1 % for the finite step.
     assert (np.abs(rows.mean(axis=0) - 1.0) < 4.3 * error + 1e-3).all()
-    # The test has teeth: 1000 to 2000 independent samples give sqrt(2/33/1000) = 0.8 % and sqrt(2/1000) = 4 %; a degree of
-    # freedom more is 3 %.
+    # The test has teeth: 1000 to 2000 independent samples give sqrt(2/33/1000) = 0.8 % and sqrt(2/1000) = 4 %; a degree
+    # of freedom more is 3 %.
     assert error[0] < 0.015
     assert error[1] < 0.08
 
