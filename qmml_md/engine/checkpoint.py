@@ -34,7 +34,8 @@ class Checkpoint:
         openmm_xml: the same state, portable, without random streams.
         state: the engine's own state, JSON-able.
         clusters: anchor clusters in order.
-        snapshots: whole-system anchors, nm, shape (s, n, 3).
+        snapshots: positions of whole-system anchors, nm, shape (s, n, 3).
+        boxes: their boxes, nm, shape (s, 3, 3); zeros in vacuum.
     """
 
     step: int
@@ -43,6 +44,7 @@ class Checkpoint:
     state: dict[str, Any]
     clusters: tuple[Cluster, ...]
     snapshots: Floats
+    boxes: Floats
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
@@ -61,6 +63,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         "state.json": json.dumps({"step": checkpoint.step, **checkpoint.state}).encode(),
         "clusters.json": json.dumps([_plain(c) for c in checkpoint.clusters]).encode(),
         "snapshots.npy": _npy(checkpoint.snapshots),
+        "boxes.npy": _npy(checkpoint.boxes),
     }
     hashes = {}
     for name, content in contents.items():
@@ -92,16 +95,16 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         state=state,
         clusters=tuple(_cluster(c) for c in json.loads(contents["clusters.json"])),
         snapshots=np.load(io.BytesIO(contents["snapshots.npy"]), allow_pickle=False),
+        boxes=np.load(io.BytesIO(contents["boxes.npy"]), allow_pickle=False),
     )
 
 
-def forget_old(run: RunDirectory, newest: int) -> None:
-    """Remove checkpoints older than the last ``KEPT``."""
-    for number in range(newest - KEPT, -1, -1):
-        folder = run.checkpoint(number)
-        if not folder.exists():
-            break
-        shutil.rmtree(folder)
+def forget_old(run: RunDirectory, newest: int, good: int | None = None) -> None:
+    """Remove checkpoints older than the last ``KEPT``, but not the one that a rewind would go back to."""
+    for folder in (run.root / "checkpoints").iterdir():
+        number = int(folder.name)
+        if number <= newest - KEPT and number != good:
+            shutil.rmtree(folder)
 
 
 def _write_synced(path: Path, content: bytes) -> None:

@@ -33,6 +33,27 @@ def read_weights(config: Config, folder: Path) -> AniEnsemble:
     return load(place, config.ensemble.precision)
 
 
+def read_inner(config: Config, folder: Path, base: AniEnsemble) -> AniEnsemble | None:
+    """The inner potential of RESPA from a file; None where it is a member of the ensemble, or there is none.
+
+    Raises:
+        ConfigError: neither a member of the ensemble nor a weights file is named.
+        WeightsError: the file cannot be read.
+    """
+    inner = config.dynamics.respa_inner
+    if config.dynamics.integrator != "respa":
+        return None
+    if inner.endswith(".safetensors"):
+        return load(str(folder / inner), config.ensemble.precision)
+    name, _, number = inner.partition(":")
+    if name != "member" or not number.isdecimal() or int(number) >= base.members:
+        raise ConfigError(
+            f"dynamics.respa_inner: `{inner}` is no inner potential",
+            cure=f"give member:0 … member:{base.members - 1}, or the path of a .safetensors file",
+        )
+    return None
+
+
 def check_input(config: Config, molecules: Molecules, ensemble: AniEnsemble) -> None:
     """Refuse what cannot be simulated or labelled, before anything is written.
 
@@ -48,6 +69,8 @@ def check_input(config: Config, molecules: Molecules, ensemble: AniEnsemble) -> 
             f"molecule {int(sizes.argmax())} has {int(sizes.max())} atoms, region.max_qm_atoms is {limit}",
             cure="raise max_qm_atoms: a region holds whole molecules, bonds are not cut",
         )
+    if config.dynamics.pressure_bar is not None and molecules.box is None:
+        raise ConfigError("dynamics.pressure_bar is set, but nothing repeats", cure="give a box, or no pressure")
     electrons = int(molecules.numbers.sum() - molecules.formal_charge.sum())
     if electrons % 2 and config.reference.multiplicity is None:
         raise ConfigError(

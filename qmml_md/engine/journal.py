@@ -5,11 +5,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from ..errors import RunDirectoryError
 from ..records.books import Books, Entry
-from ..records.database import Commit, Event, LabelRow, ModelRow, RegionRow, RunDatabase, SegmentRow
+from ..records.database import Commit, Event, LabelRow, ModelRow, Place, RegionRow, RunDatabase, SegmentRow
 from ..records.frames import Frame, stack
 from ..records.run_directory import RunDirectory
 from ..records.segment import Particles, write_segment
@@ -41,30 +40,37 @@ class Timings:
 class _Pending:
     frames: list[Frame] = field(default_factory=list)
     model_id: str = ""
+    blend_id: str = ""
     events: list[Event] = field(default_factory=list)
     regions: list[RegionRow] = field(default_factory=list)
     models: list[ModelRow] = field(default_factory=list)
     labels: list[LabelRow] = field(default_factory=list)
+    discarded_segment: SegmentRow | None = None
+    discarded_entries: tuple[Entry, ...] = ()
+    rewind_to: Place | None = None
 
 
 class Journal:
     """Collects frames, entries and events, and commits them together with a checkpoint.
 
     Attributes:
+        run: the run directory.
         books: the ledger of the whole run.
         timings: where the time went.
         committed: whether anything is committed.
+        next_checkpoint: number of the checkpoint that the next commit writes.
     """
 
     def __init__(self, run: RunDirectory, database: RunDatabase, particles: Particles) -> None:
-        self._run = run
+        self.run = run
         self._database = database
         self._particles = particles
         self._pending = _Pending()
         self.committed = bool(database.last_checkpoint())
         self._segments = database.next_segment()
         last = database.last_checkpoint()
-        self._checkpoints = 0 if last is None else last[0] + 1
+        self.next_checkpoint = 0 if last is None else last[0] + 1
+        self._place = database.place()
         self.books = Books(tuple(database.entries()))
         self._committed_entries = self.books.count
         self.timings = Timings(dict(database.timings()))
@@ -73,10 +79,13 @@ class Journal:
         """Book an exchange of energy."""
         self.books.post(entry)
 
-    def frame(self, frame: Frame, model_id: str) -> None:
-        """Store a frame that ran on a model; after a change of model a commit must come before the next frame."""
+    def frame(self, frame: Frame, model_id: str, blend_id: str = "") -> None:
+        """Store a frame that ran on a model, or on a blend of two.
+
+        After a change of model a commit must come before the next frame.
+        """
         self._pending.frames.append(frame)
-        self._pending.model_id = model_id
+        self._pending.model_id, self._pending.blend_id = model_id, blend_id
 
     def event(self, event: Event) -> None:
         """Note something that happened."""
@@ -94,12 +103,43 @@ class Journal:
         """Note that the atoms move on another model from here on."""
         self._pending.models.append(row)
 
-    def commit(self, checkpoint: Checkpoint, meta: dict[str, Any] | None = None) -> None:
+    def place(self) -> Place:
+        """How much will be true once everything since the last commit is."""
+        return Place(
+            entries=self.books.count,
+            segments=self._place.segments + bool(self._pending.frames),
+            models=self._place.models + len(self._pending.models),
+        )
+
+    def rewind(self, place: Place) -> tuple[int, int]:
+        """Go back to a place: with the next commit all frames and entries after it are discarded, but kept.
+
+        Returns:
+            Numbers of entries and of segments that are discarded.
+
+        Raises:
+            RunDirectoryError: the frames of the stretch cannot be written.
+        """
+        now, pending = self.place(), self._pending
+        try:
+            pending.discarded_segment = self._write_segment()
+        except OSError as error:
+            raise self._cannot_write(error) from error
+        pending.discarded_entries = self.books.entries[self._committed_entries :]
+        pending.rewind_to = place
+        pending.frames, pending.models = [], []
+        self._segments += pending.discarded_segment is not None
+        self.books = self.books.until(place.entries)
+        self._committed_entries = place.entries
+        self._place = place
+        return now.entries - place.entries, now.segments - place.segments
+
+    def commit(self, checkpoint: Checkpoint, *, good: int | None = None) -> None:
         """Make everything since the last commit true.
 
         Args:
             checkpoint: the state to resume from.
-            meta: values of the run as a whole.
+            good: number of the checkpoint that a rewind would go back to.
 
         Raises:
             RunDirectoryError: the disk is full or cannot be written; what was committed before stays whole.
@@ -107,42 +147,50 @@ class Journal:
         try:
             with self.timings.measure("io"):
                 segment = self._write_segment()
-                folder = write_checkpoint(self._run.checkpoint(self._checkpoints), checkpoint)
-            self._database.commit(self._as_commit(segment, checkpoint.step, folder.name, meta or {}))
+                folder = write_checkpoint(self.run.checkpoint(self.next_checkpoint), checkpoint)
+            self._database.commit(self._as_commit(segment, checkpoint.step, folder.name))
         except (OSError, sqlite3.OperationalError) as error:
-            raise RunDirectoryError(
-                f"the run directory {self._run.root} cannot be written: {error}",
-                cure=f"free some space or make it writable, then `qmml resume {self._run.root}`: everything up to the "
-                "last commit is whole",
-            ) from error
+            raise self._cannot_write(error) from error
+        self._place = self.place()
         self._segments += segment is not None
-        self._checkpoints += 1
+        self.next_checkpoint += 1
         self.committed = True
         self._committed_entries = self.books.count
         self._pending = _Pending()
-        forget_old(self._run, self._checkpoints - 1)
+        forget_old(self.run, self.next_checkpoint - 1, good)
+
+    def _cannot_write(self, error: Exception) -> RunDirectoryError:
+        return RunDirectoryError(
+            f"the run directory {self.run.root} cannot be written: {error}",
+            cure=f"free some space or make it writable, then `qmml resume {self.run.root}`: everything up to the "
+            "last commit is whole",
+        )
 
     def _write_segment(self) -> SegmentRow | None:
-        frames, model_id = self._pending.frames, self._pending.model_id
+        frames, model_id, blend_id = self._pending.frames, self._pending.model_id, self._pending.blend_id
         if not frames:
             return None
-        path = self._run.segment(self._segments)
+        path = self.run.segment(self._segments)
         # A file under this name was written but never committed: it did not happen.
         path.unlink(missing_ok=True)
-        digest = write_segment(path, stack(frames, model_id), self._particles)
+        digest = write_segment(path, stack(frames, model_id, blend_id), self._particles)
         return SegmentRow(
             id=self._segments,
             first_step=frames[0].step,
             last_step=frames[-1].step,
             frames=len(frames),
             model=model_id,
-            file=str(path.relative_to(self._run.root)),
+            blend=blend_id,
+            file=str(path.relative_to(self.run.root)),
             sha256=digest,
         )
 
-    def _as_commit(self, segment: SegmentRow | None, step: int, folder: str, meta: dict[str, Any]) -> Commit:
+    def _as_commit(self, segment: SegmentRow | None, step: int, folder: str) -> Commit:
         pending = self._pending
         return Commit(
+            discarded_segment=pending.discarded_segment,
+            discarded_entries=pending.discarded_entries,
+            rewind_to=pending.rewind_to,
             segment=segment,
             entries=self.books.entries[self._committed_entries :],
             events=pending.events,
@@ -150,8 +198,7 @@ class Journal:
             models=pending.models,
             labels=pending.labels,
             timings=self.timings.parts,
-            checkpoint=(self._checkpoints, step, folder),
-            meta=meta,
+            checkpoint=(self.next_checkpoint, step, folder),
         )
 
     def close(self) -> None:

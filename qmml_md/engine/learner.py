@@ -85,7 +85,7 @@ class Learner:
         self._images: list[Image] = []
         self.labels: list[Label] = []
         larger = molecules.size > config.region.max_qm_atoms
-        self.pool = AnchorPool(base, config.learning.anchor_frames, molecules if larger else None)
+        self.pool = AnchorPool(base, config.learning.anchor_frames, hold_bulk=larger)
 
     def recall(self, keys: list[str]) -> None:
         """Take labels of an earlier part of the run from the store, in order."""
@@ -170,6 +170,10 @@ class Learner:
             verdict=verdict,
             wall_time=time.perf_counter() - began,
         )
+
+    def model(self, model_id: str) -> AniEnsemble:
+        """A model that the run moved on before."""
+        return load(str(self._run.model(model_id)), self._config.ensemble.precision)
 
     def remember(self, label: Label) -> None:
         """Train on this label from now on."""

@@ -11,13 +11,16 @@ from ..config_file import load_config
 from ..errors import RunDirectoryError
 from ..records.database import RunDatabase
 from ..records.run_directory import RunDirectory
+from .origin import Origin
 from .progress import Progress
 from .run import Run
 from .setup import begin, go_on
 from .signals import StopWish, listening
 
 
-def start(config: Config, *, config_dir: Path, out: Path, progress: Progress) -> RunDirectory:
+def start(
+    config: Config, *, config_dir: Path, out: Path, progress: Progress, origin: Origin | None = None
+) -> RunDirectory:
     """Run a configuration from step 0.
 
     Everything that can be known to be wrong is found before the run directory is made.
@@ -27,6 +30,7 @@ def start(config: Config, *, config_dir: Path, out: Path, progress: Progress) ->
         config_dir: where relative paths of the configuration start.
         out: run directory to make; must not exist, or be empty.
         progress: told where the run stands.
+        origin: the frame of another run to begin from, instead of the structure.
 
     Returns:
         The run directory; the run ended early if its last event is `stop`.
@@ -36,7 +40,7 @@ def start(config: Config, *, config_dir: Path, out: Path, progress: Progress) ->
     """
     with listening() as wish:
         directory = RunDirectory(out)
-        run = begin(config, config_dir, directory, progress, wish)
+        run = begin(config, config_dir, directory, progress, wish, origin)
         try:
             _go(run, config.dynamics.steps, wish)
         finally:

@@ -6,9 +6,10 @@ from ..ensemble.disagreement import disagreement, member_forces
 from ..errors import StoppedEarly
 from ..region.sampling import cluster_around, random_atom
 from ..system.molecules import Floats
-from .run import Parts
+from .parts import Parts
+from .propagator import seed_for_openmm, thermal_velocities
 from .signals import StopWish
-from .simulation import Simulation, seed_for_openmm, thermal_velocities
+from .simulation import Simulation
 from .state import State
 from .teller import Teller
 
@@ -33,7 +34,7 @@ def prepare(parts: Parts, state: State, wish: StopWish) -> None:
         visited = _equilibrate(parts, warm, teller, state, wish)
         instant = warm.instant()
         velocities = instant.velocities
-        if dynamics.integrator == "verlet":
+        if dynamics.integrator != "langevin":
             velocities = velocities - molecules.masses @ velocities / molecules.masses.sum()
         parts.simulation.place(instant.positions, velocities)
         if visited:
@@ -44,8 +45,9 @@ def _warm_simulation(parts: Parts) -> Simulation:
     config, molecules, dynamics = parts.config, parts.molecules, parts.config.dynamics
     friction = max(dynamics.friction_per_ps, WARM_FRICTION_PER_PS)
     bath = dynamics.model_copy(update={"integrator": "langevin", "friction_per_ps": friction})
-    thermostat = config.model_copy(update={"dynamics": bath})
-    warm = Simulation(thermostat, molecules, parts.learner.base, seed=seed_for_openmm(parts.rng))
+    thermostat, seed = config.model_copy(update={"dynamics": bath}), seed_for_openmm(parts.rng)
+    freedom = 3 * molecules.size
+    warm = Simulation(thermostat, molecules, parts.learner.base, seed=seed, degrees_of_freedom=freedom)
     warm.place(molecules.positions, thermal_velocities(molecules.masses, dynamics.temperature_K, parts.rng))
     return warm
 
@@ -70,6 +72,7 @@ def _first_anchors(parts: Parts, visited: list[Floats]) -> None:
     molecules, learner = parts.molecules, parts.learner
     sigma = disagreement(member_forces(learner.base, molecules.numbers, visited[-1], molecules.box))
     for positions in visited:
-        learner.pool.visit(positions, parts.rng)
+        then = molecules.at(positions, molecules.box)
+        learner.pool.visit(then, parts.rng)
         for atom in (int(np.argmax(sigma)), random_atom(parts.kinds, parts.rng)):
-            learner.pool.offer(cluster_around(atom, positions, molecules, parts.policy), parts.rng)
+            learner.pool.offer(cluster_around(atom, then, parts.policy), parts.rng)

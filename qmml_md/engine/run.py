@@ -1,45 +1,23 @@
 """One run in motion: what is due at a step, and doing it."""
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 
-from ..config import Config
 from ..ensemble.disagreement import disagreement, member_forces
-from ..ensemble.model import AniEnsemble
 from ..errors import LabelError, RegionError
-from ..records.books import Account, Entry
-from ..records.database import Event, ModelRow, RegionRow
+from ..records.database import RegionRow
 from ..records.frames import Frame
 from ..region.cluster import Cluster, cut_cluster
-from ..region.policy import RegionPolicy
 from ..region.sampling import cluster_around, random_atom
-from ..system.molecules import Floats, Ints, Molecules
-from ..units import BOLTZMANN_KJ_PER_MOL_PER_K, PS_PER_FS
+from ..system.molecules import Floats, Molecules
+from ..units import BOLTZMANN_KJ_PER_MOL_PER_K
+from . import exchanges
 from .checkpoint import Checkpoint
-from .journal import Journal
-from .learner import Learner, Update, failure
-from .progress import Progress
-from .simulation import Instant, Simulation
+from .learner import Update, failure
+from .parts import Parts
+from .simulation import Instant
 from .state import State, pack
+from .takeover import ramp_on, take_over
 from .teller import Teller
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """What a run is made of."""
-
-    config: Config
-    molecules: Molecules
-    simulation: Simulation
-    journal: Journal
-    learner: Learner
-    policy: RegionPolicy
-    progress: Progress
-    rng: np.random.Generator
-    degrees_of_freedom: int
-    kinds: tuple[Ints, ...]
 
 
 class Run:
@@ -49,17 +27,11 @@ class Run:
         state: what changes and is kept in checkpoints.
     """
 
-    def __init__(self, parts: Parts, state: State, ensemble: AniEnsemble) -> None:
+    def __init__(self, parts: Parts, state: State) -> None:
         self._parts = parts
         self.state = state
-        self._ensemble = ensemble
         dynamics = parts.config.dynamics
         self._teller = Teller(parts.progress, state, steps=dynamics.steps, timestep_fs=dynamics.timestep_fs)
-
-    @property
-    def time_ps(self) -> float:
-        """Simulated time, ps."""
-        return self.state.step * self._parts.config.dynamics.timestep_fs * PS_PER_FS
 
     def advance(self) -> None:
         """One step of dynamics."""
@@ -70,26 +42,31 @@ class Run:
 
     def due(self) -> bool:
         """Whether anything is to be done at this step."""
-        return self._frame_due() or self._check_due() or self._commit_due()
+        return self._frame_due() or self._check_due() or self._commit_due() or exchanges.due(self._parts, self.state)
 
     def attend(self) -> None:
-        """Do everything that is due at this step: look, store, learn, commit."""
-        with self._parts.journal.timings.measure("md", 0):
-            instant = self._parts.simulation.instant()
-        sigma = self._look(instant) if self._check_due() else None
+        """Do everything that is due at this step: look, store, learn, exchange, commit."""
+        parts, state = self._parts, self.state
+        with parts.journal.timings.measure("md", 0):
+            instant = parts.simulation.instant()
+        now = parts.molecules.at(instant.positions, instant.box)
+        sigma = self._look(now) if self._check_due() else None
         if self._frame_due() or self._check_due():
             self._store_frame(instant, sigma)
-        labels = len(self._parts.learner.labels)
-        updated = sigma is not None and self._learn(instant, sigma)
-        self._gather_anchors(instant.positions, labelled=len(self._parts.learner.labels) > labels)
+        step, labels, ramping = state.step, len(parts.learner.labels), state.ramp is not None
+        updated = ramp_on(parts, state) or (sigma is not None and not ramping and self._learn(now, sigma))
+        if state.step != step:
+            # Gone back: what lies behind is not to be learned from, and the place stood at is committed as it was.
+            self.commit()
+            return
+        self._gather_anchors(now, labelled=len(parts.learner.labels) > labels)
+        exchanges.make(parts, state, instant)
         if updated or self._commit_due():
             self.commit()
 
-    def note(self, kind: str, message: str, data: dict[str, Any] | None = None) -> None:
+    def note(self, kind: str, message: str, data: dict[str, object] | None = None) -> None:
         """Write down something that happened, and tell whoever watches."""
-        event = Event(step=self.state.step, time=self.time_ps, kind=kind, message=message, data=data or {})
-        self._parts.journal.event(event)
-        self._parts.progress.event(event)
+        self._parts.note(self.state, kind, message, data)
 
     def finish(self, kind: str, message: str) -> None:
         """Commit what is left with a last event."""
@@ -100,17 +77,21 @@ class Run:
     def commit(self) -> None:
         """Make everything up to this step true."""
         self._tell("io", force=True)
-        parts, learner = self._parts, self._parts.learner
+        parts, state = self._parts, self.state
+        if state.trusted and state.step > state.good_step:
+            state.good, state.good_step, state.rewinds = parts.journal.next_checkpoint, state.step, 0
         exact, portable = parts.simulation.checkpoint()
+        pool, keys = parts.learner.pool, [label.key for label in parts.learner.labels]
         checkpoint = Checkpoint(
-            step=self.state.step,
+            step=state.step,
             openmm=exact,
             openmm_xml=portable,
-            state=pack(self.state, [label.key for label in learner.labels], parts.rng, learner.pool),
-            clusters=(*learner.pool.training.kept, *learner.pool.held_out.kept),
-            snapshots=np.array(learner.pool.snapshots.kept, dtype=np.float64),
+            state=pack(state, keys, parts.rng, pool, parts.journal.place()),
+            clusters=(*pool.training.kept, *pool.held_out.kept),
+            snapshots=np.array([each.positions for each in pool.snapshots.kept], dtype=np.float64),
+            boxes=np.array([_box(each) for each in pool.snapshots.kept], dtype=np.float64).reshape(-1, 3, 3),
         )
-        parts.journal.commit(checkpoint)
+        parts.journal.commit(checkpoint, good=state.good)
 
     def close(self) -> None:
         """Release the database."""
@@ -120,8 +101,10 @@ class Run:
         return self.state.step % steps == 0
 
     def _frame_due(self) -> bool:
-        config = self._parts.config
-        return self._every(config.output.frame_every_steps) or self.state.step == config.dynamics.steps
+        config, state = self._parts.config, self.state
+        regular = self._every(config.output.frame_every_steps) or state.step == config.dynamics.steps
+        # Each switch of a ramp can be recomputed if the frame that it was made at is stored.
+        return regular or state.ramp is not None
 
     def _check_due(self) -> bool:
         return self._every(self._parts.config.region.check_every_steps)
@@ -132,15 +115,14 @@ class Run:
     def _tell(self, stage: str, *, force: bool = False) -> None:
         self._teller.tell(stage, self.state, len(self._parts.learner.labels), force=force)
 
-    def _look(self, instant: Instant) -> Floats:
+    def _look(self, now: Molecules) -> Floats:
         """Disagreement now; moves the region."""
         self._tell("disagreement", force=True)
         parts, before = self._parts, self.state.region
         with parts.journal.timings.measure("disagreement"):
-            box = None if parts.molecules.box is None else instant.box
-            sigma = disagreement(member_forces(self._ensemble, parts.molecules.numbers, instant.positions, box))
+            sigma = disagreement(member_forces(parts.surface.ensemble, now.numbers, now.positions, now.box))
         self.state.hottest = int(sigma.argmax())
-        region = parts.policy.select(sigma, before, instant.positions, parts.molecules)
+        region = parts.policy.select(sigma, before, now.positions, now)
         if region.epoch != before.epoch:
             self.state.region = region
             core, atoms = tuple(region.core.tolist()), tuple(region.atoms.tolist())
@@ -150,17 +132,16 @@ class Run:
         return sigma
 
     def _store_frame(self, instant: Instant, sigma: Floats | None) -> None:
-        journal, state = self._parts.journal, self.state
-        self._book_heat()
+        parts, journal, state = self._parts, self._parts.journal, self.state
+        exchanges.book_heat(parts, state)
         conserved = journal.books.conserved(kinetic=instant.kinetic, potential=instant.potential)
         if state.first_conserved is None:
             state.first_conserved = conserved
         self._teller.drift_kj_per_mol = conserved - state.first_conserved
-        freedom = self._parts.degrees_of_freedom
-        self._teller.temperature_K = 2.0 * instant.kinetic / (freedom * BOLTZMANN_KJ_PER_MOL_PER_K)
+        self._teller.temperature_K = 2.0 * instant.kinetic / (parts.degrees_of_freedom * BOLTZMANN_KJ_PER_MOL_PER_K)
         frame = Frame(
             step=state.step,
-            time=self.time_ps,
+            time=state.step * parts.timestep_ps,
             positions=instant.positions,
             velocities=instant.velocities,
             forces_used=instant.forces,
@@ -171,34 +152,22 @@ class Run:
             box=instant.box,
             region_epoch=state.region.epoch,
             disagreement=np.full(len(instant.positions), np.nan) if sigma is None else sigma,
+            blend=parts.simulation.blend,
         )
-        journal.frame(frame, state.model_id)
+        journal.frame(frame, state.model_id, "" if state.ramp is None else state.ramp.model_id)
 
-    def _book_heat(self) -> None:
-        if self._parts.config.dynamics.integrator != "langevin" or self.state.step == 0:
-            return
-        total = self._parts.simulation.heat()
-        self._post(Account.HEAT, self.state.heat_booked, total, "thermostat since the last frame")
-        self.state.heat_booked = total
-
-    def _post(self, account: Account, before: float, after: float, cause: str) -> None:
-        step, time = self.state.step, self.time_ps
-        entry = Entry(step=step, time=time, account=account, before=before, after=after, cause=cause)
-        self._parts.journal.post(entry)
-
-    def _gather_anchors(self, positions: Floats, *, labelled: bool) -> None:
+    def _gather_anchors(self, now: Molecules, *, labelled: bool) -> None:
         """Offer to the anchor pool the cluster where the region is, unless it was labelled, and one at random."""
         parts, core = self._parts, self.state.region.core
         centre = int(core[0]) if len(core) else self.state.hottest
         anywhere = random_atom(parts.kinds, parts.rng)
         with parts.journal.timings.measure("anchors"):
-            parts.learner.pool.visit(positions, parts.rng)
+            parts.learner.pool.visit(now, parts.rng)
             for atom in (anywhere,) if labelled else (centre, anywhere):
-                cluster = cluster_around(atom, positions, parts.molecules, parts.policy)
-                parts.learner.pool.offer(cluster, parts.rng)
+                parts.learner.pool.offer(cluster_around(atom, now, parts.policy), parts.rng)
 
-    def _learn(self, instant: Instant, sigma: Floats) -> bool:
-        """Label the region if there is one, score the label, train on it. Returns whether the model changed."""
+    def _learn(self, now: Molecules, sigma: Floats) -> bool:
+        """Label the region if there is one, score the label, train on it. Returns whether another model takes over."""
         parts, region = self._parts, self.state.region
         # A model that comes at the last step would never move an atom.
         last = self.state.step == parts.config.dynamics.steps
@@ -206,16 +175,19 @@ class Run:
             return False
         self._tell("qm", force=True)
         try:
-            cluster = self._cut(instant)
+            cluster = self._cut(now)
             label, reused = parts.learner.label(cluster)
         except (LabelError, RegionError) as error:
             self.state.failed += 1
             self.note("label_failed", failure(error), {"atoms": region.atoms.tolist()})
             return False
-        row = parts.learner.score(label, self._ensemble, self.state.model_id, sigma, region, self.state.step, reused)
+        row = parts.learner.score(
+            label, parts.surface.ensemble, self.state.model_id, sigma, region, self.state.step, reused
+        )
         parts.journal.label(row)
         source = "from the store" if reused else f"{label.wall_time:.0f} s"
         rmse, start, worst = (row.data[key] for key in ("force_rmse", "force_rmse_start", "force_maxresid"))
+        self.state.trusted = rmse <= parts.config.learning.rewind_above_eV_per_A
         message = (
             f"{cluster.size} atoms, {source}; before training: force RMSE {rmse:.4f} "
             f"(starting model {start:.4f}), largest {worst:.3f} eV/Å"
@@ -225,16 +197,15 @@ class Run:
             parts.learner.remember(label)
             return False
         self._tell("training", force=True)
-        return self._decide(parts.learner.train(label, self._ensemble))
+        return self._decide(parts.learner.train(label, parts.surface.ensemble))
 
-    def _cut(self, instant: Instant) -> Cluster:
+    def _cut(self, now: Molecules) -> Cluster:
         settings = self._parts.config.reference
-        charge, multiplicity = settings.charge, settings.multiplicity
-        molecules, atoms = self._parts.molecules, self.state.region.atoms
-        return cut_cluster(molecules, instant.positions, atoms, charge=charge, multiplicity=multiplicity)
+        atoms, charge, multiplicity = self.state.region.atoms, settings.charge, settings.multiplicity
+        return cut_cluster(now, now.positions, atoms, charge=charge, multiplicity=multiplicity)
 
     def _decide(self, update: Update) -> bool:
-        """Swap to an accepted model and book it; note a refused one. Returns whether the model changed."""
+        """Let an accepted model take over; note a refused one. Returns whether another model takes over."""
         keys = [label.key for label in self._parts.learner.labels]
         data, verdict = update.data(keys), update.verdict
         if update.model_id == self.state.model_id:
@@ -245,17 +216,9 @@ class Run:
             self.note("update_refused", "; ".join(verdict.reasons), {**data, "model": update.model_id})
             return False
         self._tell("swap", force=True)
-        with self._parts.journal.timings.measure("swap"):
-            before, after = self._parts.simulation.swap(update.ensemble)
-        delta = after - before
-        old, self.state.model_id, self._ensemble = self.state.model_id, update.model_id, update.ensemble
-        self.state.accepted += 1
-        data["delta_u_kj_per_mol"] = delta
-        self._post(Account.MODEL, before, after, f"model {old[:12]} → {update.model_id[:12]}")
-        self._parts.journal.model(ModelRow(id=update.model_id, step=self.state.step, parent=old, data=data))
-        message = (
-            f"{update.fit.epochs} epochs on {len(keys)} labels: force RMSE {verdict.force_rmse:.4f}, "
-            f"largest {verdict.force_maxresid:.3f} eV/Å; ΔU {delta:+.3f} kJ/mol"
-        )
-        self.note("update_accepted", message, {**data, "model": update.model_id})
+        take_over(self._parts, self.state, update, data)
         return True
+
+
+def _box(molecules: Molecules) -> Floats:
+    return np.zeros((3, 3)) if molecules.box is None else molecules.box

@@ -10,6 +10,7 @@ from ..config_file import dump_config
 from ..ensemble.model import AniEnsemble, set_threads
 from ..ensemble.weights import load, store
 from ..errors import RunDirectoryError
+from ..integrators.freedom import degrees_of_freedom
 from ..records.database import ModelRow, RunDatabase
 from ..records.run_directory import RunDirectory
 from ..records.segment import Particles
@@ -17,46 +18,80 @@ from ..reference.label import Reference
 from ..reference.pyscf import PyscfReference
 from ..region.policy import ThresholdPolicy
 from ..region.sampling import molecules_by_kind
+from ..system.build import build_system
 from ..system.molecules import Molecules, topology_json
+from ..units import NM_PER_ANGSTROM
+from .barostat import Barostat
 from .checkpoint import read_checkpoint
-from .inputs import check_disk, check_input, read_molecules, read_weights
+from .inputs import check_disk, check_input, read_inner, read_molecules, read_weights
 from .journal import Journal
 from .learner import Learner
+from .origin import Origin, continued, copy_labels
+from .parts import Parts, Surface
 from .preparation import prepare
 from .progress import Progress
-from .run import Parts, Run
+from .propagator import seed_for_openmm
+from .run import Run
 from .signals import StopWish
-from .simulation import Simulation, seed_for_openmm
+from .simulation import Simulation
 from .state import State, refill, unpack
 
 
-def begin(config: Config, config_dir: Path, directory: RunDirectory, progress: Progress, wish: StopWish) -> Run:
+def begin(
+    config: Config,
+    config_dir: Path,
+    directory: RunDirectory,
+    progress: Progress,
+    wish: StopWish,
+    origin: Origin | None = None,
+) -> Run:
     """Check everything, make the run directory, equilibrate, and stand at step 0.
+
+    Args:
+        config: as validated.
+        config_dir: where its relative paths start.
+        directory: to be made.
+        progress: told where the run stands.
+        wish: of somebody to stop.
+        origin: the frame of another run to begin from.
 
     Raises:
         QmmlError: bad input, or asked to stop before step 0; the run directory is not made, or removed again.
     """
     set_threads(config.ensemble.threads)
+    if origin is not None:
+        config = continued(config, origin)
     molecules, base = read_molecules(config, config_dir), read_weights(config, config_dir)
+    if origin is not None:
+        molecules = _at_origin(molecules, origin)
+    inner = read_inner(config, config_dir, base)
     check_input(config, molecules, base)
     reference = PyscfReference(config.reference, config.ensemble.threads)
     check_disk(config, molecules.size, directory.root)
     directory.create()
     try:
         base_id, _ = store(base, directory.models)
-        resolved = localise(config, config_dir, directory, base_id)
+        resolved = localise(config, config_dir, directory, base_id, inner)
         directory.config.write_text(dump_config(resolved))
+        if origin is not None:
+            copy_labels(origin, directory)
         database = RunDatabase(directory.database, create=True)
         rng = np.random.default_rng(np.random.SeedSequence(config.dynamics.seed))
-        simulation = Simulation(config, molecules, base, seed=seed_for_openmm(rng))
-        parts = _assemble(resolved, directory, database, molecules, base, reference, simulation, progress, rng)
+        freedom, seed = particles(config, molecules).degrees_of_freedom, seed_for_openmm(rng)
+        simulation = Simulation(config, molecules, base, seed=seed, degrees_of_freedom=freedom, inner=inner)
+        surface = Surface(ensemble=base)
+        parts = _assemble(resolved, directory, database, molecules, base, surface, reference, simulation, progress, rng)
         state = State(model_id=base_id)
-        run = Run(parts, state, base)
+        run = Run(parts, state)
         parts.journal.model(ModelRow(id=base_id, step=0, parent="", data={"name": base.card.name}))
-        run.note("start", f"{molecules.size} atoms on {base.card.name} ({simulation.platform_name})")
-        prepare(parts, state, wish)
+        whence = "" if origin is None else f", from {origin.name()}"
+        run.note("start", f"{molecules.size} atoms on {base.card.name} ({simulation.platform_name}){whence}")
+        if origin is None:
+            prepare(parts, state, wish)
+        else:
+            simulation.place(origin.positions, origin.velocities, molecules.box)
+            parts.learner.recall(list(origin.labels))
         run.attend()
-        run.commit()
     except BaseException:
         # Nothing is committed yet: leave nothing half-written behind.
         shutil.rmtree(directory.root, ignore_errors=True)
@@ -81,31 +116,59 @@ def go_on(config: Config, directory: RunDirectory, progress: Progress) -> Run:
     state = unpack(checkpoint.state, checkpoint.step)
     precision = config.ensemble.precision
     base = load(str(directory.model(database.models()[0].id)), precision)
-    current = load(str(directory.model(state.model_id)), precision)
+    surface = Surface(ensemble=load(str(directory.model(state.model_id)), precision))
+    if state.ramp is not None:
+        surface.coming = load(str(directory.model(state.ramp.model_id)), precision)
     molecules = read_molecules(config, directory.root)
     rng = np.random.default_rng()
     rng.bit_generator.state = checkpoint.state["rng"]
     reference = PyscfReference(config.reference, config.ensemble.threads)
-    simulation = Simulation(config, molecules, current, seed=1)
-    simulation.restore(checkpoint.openmm)
-    parts = _assemble(config, directory, database, molecules, base, reference, simulation, progress, rng)
+    simulation = Simulation(
+        config,
+        molecules,
+        surface.ensemble,
+        seed=1,
+        degrees_of_freedom=particles(config, molecules).degrees_of_freedom,
+        inner=read_inner(config, directory.root, base),
+        coming=surface.coming,
+    )
+    blend = 0.0 if state.ramp is None else state.ramp.done / state.ramp.steps
+    simulation.restore(checkpoint.openmm, blend=blend)
+    parts = _assemble(config, directory, database, molecules, base, surface, reference, simulation, progress, rng)
     parts.learner.recall(checkpoint.state["label_keys"])
-    refill(parts.learner.pool, checkpoint)
-    run = Run(parts, state, current)
+    refill(parts.learner.pool, checkpoint, molecules)
+    run = Run(parts, state)
     run.note("resume", f"from the commit at step {state.step} ({simulation.platform_name})")
     return run
 
 
-def localise(config: Config, config_dir: Path, directory: RunDirectory, base_id: str) -> Config:
-    """Copy the structure into the run directory; the configuration that stands there points to the copy."""
+def _at_origin(molecules: Molecules, origin: Origin) -> Molecules:
+    if molecules.size != len(origin.positions):
+        raise RunDirectoryError(
+            f"the structure has {molecules.size} atoms, the frame of {origin.name()} {len(origin.positions)}",
+            cure="give a configuration of the same atoms in the same order, or none beside --from",
+        )
+    return molecules.at(origin.positions, origin.box)
+
+
+def localise(
+    config: Config, config_dir: Path, directory: RunDirectory, base_id: str, inner: AniEnsemble | None
+) -> Config:
+    """Copy structure and inner potential into the run directory; the configuration there points to the copies."""
     source = config_dir / config.system.structure
     copy = Path(f"structure{source.suffix}")
     shutil.copyfile(source, directory.root / copy)
     weights = config.ensemble.weights
     if weights.endswith(".safetensors"):
         weights = str(directory.model(base_id).relative_to(directory.root))
+    dynamics = config.dynamics
+    if inner is not None:
+        inner_id, _ = store(inner, directory.models)
+        place = directory.model(inner_id).relative_to(directory.root)
+        dynamics = dynamics.model_copy(update={"respa_inner": str(place)})
     return config.model_copy(
         update={
+            "dynamics": dynamics,
             "system": config.system.model_copy(update={"structure": copy}),
             "ensemble": config.ensemble.model_copy(update={"weights": weights}),
         }
@@ -113,14 +176,14 @@ def localise(config: Config, config_dir: Path, directory: RunDirectory, base_id:
 
 
 def particles(config: Config, molecules: Molecules) -> Particles:
-    """What stays the same in all frames. Without a thermostat the centre of mass stays at rest."""
-    at_rest = 3 if config.dynamics.integrator == "verlet" else 0
+    """What stays the same in all frames. Only Langevin dynamics moves a centre of mass that was at rest."""
+    at_rest = config.dynamics.integrator != "langevin"
     return Particles(
         numbers=molecules.numbers,
         masses=molecules.masses,
         topology_json=topology_json(molecules),
         periodic=molecules.box is not None,
-        degrees_of_freedom=3 * molecules.size - at_rest,
+        degrees_of_freedom=degrees_of_freedom(build_system(molecules), centre_of_mass_at_rest=at_rest),
     )
 
 
@@ -130,6 +193,7 @@ def _assemble(
     database: RunDatabase,
     molecules: Molecules,
     base: AniEnsemble,
+    surface: Surface,
     reference: Reference,
     simulation: Simulation,
     progress: Progress,
@@ -145,13 +209,20 @@ def _assemble(
         buffer_A=settings.buffer_A,
         max_atoms=settings.max_qm_atoms,
     )
+    pressure = config.dynamics.pressure_bar
+    barostat = None
+    if pressure is not None:
+        cutoff, temperature = base.card.cutoff_A * NM_PER_ANGSTROM, config.dynamics.temperature_K
+        barostat = Barostat(pressure_bar=pressure, temperature_K=temperature, cutoff_nm=cutoff)
     return Parts(
         config=config,
         molecules=molecules,
+        surface=surface,
         simulation=simulation,
         journal=journal,
         learner=Learner(config, directory, base, reference, journal.timings, rng, molecules),
         policy=policy,
+        barostat=barostat,
         progress=progress,
         rng=rng,
         degrees_of_freedom=atoms.degrees_of_freedom,

@@ -6,16 +6,15 @@ import numpy as np
 import openmm
 from openmm import unit
 
-from ..config import Config, Dynamics
-from ..ensemble.force import build_force
+from ..config import Config
+from ..ensemble.force import BLEND, build_force
 from ..ensemble.model import AniEnsemble
-from ..errors import DynamicsError, InstallationError
-from ..integrators.langevin import langevin_baoab
-from ..integrators.substeps import heat, recorded_forces, recorded_potential
-from ..integrators.verlet import velocity_verlet
+from ..ensemble.weights import single_member
+from ..errors import DynamicsError
+from ..integrators.substeps import heat, recorded_forces, recorded_potential, refresh
 from ..system.build import build_system
 from ..system.molecules import Floats, Molecules
-from ..units import BOLTZMANN_KJ_PER_MOL_PER_K, PS_PER_FS
+from .propagator import INNER, SURFACE, make_integrator, platform
 
 #: Most iterations of the minimiser: enough to remove bad contacts, not meant to find a minimum.
 MINIMISER_ITERATIONS = 100
@@ -45,31 +44,76 @@ class Instant:
 
 
 class Simulation:
-    """An OpenMM context on the ensemble mean."""
+    """An OpenMM context on the ensemble mean, or on a blend of two.
 
-    def __init__(self, config: Config, molecules: Molecules, ensemble: AniEnsemble, *, seed: int) -> None:
+    Attributes:
+        blend: λ of a ramp; 0 outside one.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        molecules: Molecules,
+        ensemble: AniEnsemble,
+        *,
+        seed: int,
+        degrees_of_freedom: int,
+        inner: AniEnsemble | None = None,
+        coming: AniEnsemble | None = None,
+    ) -> None:
+        """Build the context.
+
+        Args:
+            config: of the run.
+            molecules: what is simulated.
+            ensemble: the model.
+            seed: of the integrator, from 1.
+            degrees_of_freedom: for the thermostat.
+            inner: the inner potential of RESPA, if it is not a member of the model.
+            coming: the model that is being blended in.
+        """
         self._config = config
         self._molecules = molecules
+        self._inner = inner
         self._system = build_system(molecules)
-        self._system.addForce(self._force(ensemble))
-        self._integrator = make_integrator(config.dynamics, seed)
+        self._add_forces(ensemble, coming)
+        self._integrator = make_integrator(config.dynamics, degrees_of_freedom, seed)
         self._context = openmm.Context(self._system, self._integrator, platform(config.ensemble.platform))
         self._stepped = False
+        self.blend = 0.0
 
-    def _force(self, ensemble: AniEnsemble) -> openmm.Force:
+    def _add_forces(self, ensemble: AniEnsemble, coming: AniEnsemble | None) -> None:
+        """The surface, and for RESPA the inner potential."""
+        surface = self._force(ensemble, coming)
+        surface.setForceGroup(SURFACE)
+        self._system.addForce(surface)
+        if self._config.dynamics.integrator == "respa":
+            inner = self._force(self._inner or single_member(ensemble, inner_member(self._config) or 0), None)
+            inner.setForceGroup(INNER)
+            self._system.addForce(inner)
+
+    def _force(self, ensemble: AniEnsemble, coming: AniEnsemble | None) -> openmm.Force:
         periodic = self._molecules.box is not None
-        return build_force(ensemble, self._molecules.numbers, periodic=periodic, kind=self._config.ensemble.force)
+        kind = self._config.ensemble.force
+        return build_force(ensemble, self._molecules.numbers, periodic=periodic, kind=kind, coming=coming)
 
     @property
     def platform_name(self) -> str:
         """Name of the OpenMM platform in use."""
         return str(self._context.getPlatform().getName())
 
-    def place(self, positions: Floats, velocities: Floats) -> None:
-        """Set positions (nm) and velocities (nm/ps), shape (n, 3) each."""
+    def place(self, positions: Floats, velocities: Floats, box: Floats | None = None) -> None:
+        """Set positions (nm) and velocities (nm/ps), shape (n, 3) each, and the box (nm, shape (3, 3)) if given."""
+        if box is not None:
+            self._context.setPeriodicBoxVectors(*box)
         self._context.setPositions(positions)
         self._context.setVelocities(velocities)
+        self._changed()
+
+    def _changed(self) -> None:
+        """What the integrator recorded at the end of its last step no longer holds."""
         self._stepped = False
+        refresh(self._integrator)
 
     def step(self) -> None:
         """Advance one step: single steps, so that a signal is answered at the next step boundary."""
@@ -79,7 +123,7 @@ class Simulation:
     def minimise(self) -> None:
         """Lower the energy until bad contacts are gone."""
         openmm.LocalEnergyMinimizer.minimize(self._context, maxIterations=MINIMISER_ITERATIONS)
-        self._stepped = False
+        self._changed()
 
     def instant(self) -> Instant:
         """Read everything.
@@ -95,7 +139,7 @@ class Simulation:
             velocities=velocities,
             forces=forces,
             potential=potential,
-            kinetic=0.5 * float(self._molecules.masses @ (velocities**2).sum(axis=1)),
+            kinetic=self._kinetic(velocities),
             box=self._box(state),
         )
         _refuse_explosion(found)
@@ -105,9 +149,12 @@ class Simulation:
         return recorded_potential(self._integrator), recorded_forces(self._integrator)
 
     def _computed(self) -> tuple[float, Floats]:
-        state = self._context.getState(getForces=True, getEnergy=True)
+        state = self._context.getState(getForces=True, getEnergy=True, groups={SURFACE})
         forces = state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.nanometer)
         return float(state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)), _array(forces)
+
+    def _kinetic(self, velocities: Floats) -> float:
+        return 0.5 * float(self._molecules.masses @ (velocities**2).sum(axis=1))
 
     def _box(self, state: openmm.State) -> Floats:
         if self._molecules.box is None:
@@ -118,17 +165,60 @@ class Simulation:
         """Energy given by the thermostat since step 0, kJ/mol."""
         return float(heat(self._integrator))
 
-    def swap(self, ensemble: AniEnsemble) -> tuple[float, float]:
+    def potential(self) -> float:
+        """Potential energy now, kJ/mol."""
+        return self._recorded()[0] if self._stepped else self._computed()[0]
+
+    def set_velocities(self, velocities: Floats) -> float:
+        """Replace the velocities (nm/ps, shape (n, 3)).
+
+        Returns:
+            The kinetic energy that they have in the context's own precision, kJ/mol.
+        """
+        self._context.setVelocities(velocities)
+        state = self._context.getState(getVelocities=True)
+        return self._kinetic(_array(state.getVelocities(asNumpy=True).value_in_unit(unit.nanometer / unit.picosecond)))
+
+    def move(self, positions: Floats, box: Floats) -> float:
+        """Put the atoms elsewhere (nm, shape (n, 3)) in another box (nm, shape (3, 3)); velocities stay.
+
+        Returns:
+            The potential energy there, kJ/mol.
+        """
+        self._context.setPeriodicBoxVectors(*box)
+        self._context.setPositions(positions)
+        self._changed()
+        return self._computed()[0]
+
+    def swap(self, ensemble: AniEnsemble, coming: AniEnsemble | None = None) -> tuple[float, float]:
         """Go on with another model from the same positions and velocities.
+
+        Args:
+            ensemble: the model from now on.
+            coming: a model to be blended into it, at first with no weight.
 
         Returns:
             U_old(x) and U_new(x), kJ/mol.
         """
-        before = self._recorded()[0] if self._stepped else self._computed()[0]
-        self._system.removeForce(self._system.getNumForces() - 1)
-        self._system.addForce(self._force(ensemble))
+        before = self.potential()
+        while self._system.getNumForces():
+            self._system.removeForce(0)
+        self._add_forces(ensemble, coming)
         self._context.reinitialize(preserveState=True)
-        self._stepped = False
+        self.blend = 0.0
+        self._changed()
+        return before, self._computed()[0]
+
+    def set_blend(self, weight: float) -> tuple[float, float]:
+        """Give the model that is being blended in another weight λ at fixed positions.
+
+        Returns:
+            U with the weight before and with the weight after, kJ/mol.
+        """
+        before = self.potential()
+        self._context.setParameter(BLEND, weight)
+        self.blend = weight
+        self._changed()
         return before, self._computed()[0]
 
     def checkpoint(self) -> tuple[bytes, str]:
@@ -136,57 +226,17 @@ class Simulation:
         state = self._context.getState(getPositions=True, getVelocities=True, integratorParameters=True)
         return self._context.createCheckpoint(), openmm.XmlSerializer.serialize(state)
 
-    def restore(self, checkpoint: bytes) -> None:
-        """Go back to an exact checkpoint, random stream included."""
+    def restore(self, checkpoint: bytes, *, blend: float = 0.0) -> None:
+        """Go back to an exact checkpoint, random stream included; λ is that of a ramp that was under way."""
         self._context.loadCheckpoint(checkpoint)
+        self.blend = blend
+        self._stepped = False
 
 
-def make_integrator(dynamics: Dynamics, seed: int) -> openmm.CustomIntegrator:
-    """The integrator that a configuration asks for."""
-    timestep_ps = dynamics.timestep_fs * PS_PER_FS
-    if dynamics.integrator == "verlet":
-        return velocity_verlet(timestep_ps)
-    return langevin_baoab(
-        timestep_ps=timestep_ps,
-        temperature_K=dynamics.temperature_K,
-        friction_per_ps=dynamics.friction_per_ps,
-        seed=seed,
-    )
-
-
-def platform(name: str) -> openmm.Platform:
-    """An OpenMM platform; `auto` takes the fastest of CUDA, CPU and Reference that is here.
-
-    Raises:
-        InstallationError: this OpenMM does not have it.
-    """
-    here = [openmm.Platform.getPlatform(i).getName() for i in range(openmm.Platform.getNumPlatforms())]
-    wanted = [n for n in ("CUDA", "CPU", "Reference") if n in here] if name == "auto" else [name]
-    if wanted[0] not in here:
-        raise InstallationError(
-            f"OpenMM has no platform {name} here, only {', '.join(here)}",
-            cure="`pip install 'qmml-md[cuda]'` brings CUDA; or set ensemble.platform: auto",
-        )
-    return openmm.Platform.getPlatformByName(wanted[0])
-
-
-def thermal_velocities(masses: Floats, temperature_K: float, rng: np.random.Generator) -> Floats:
-    """Maxwell-Boltzmann velocities without centre-of-mass motion, nm/ps, shape (n, 3).
-
-    Args:
-        masses: Da, shape (n,).
-        temperature_K: temperature, K.
-        rng: the random stream.
-    """
-    width = np.sqrt(BOLTZMANN_KJ_PER_MOL_PER_K * temperature_K / masses)
-    velocities: Floats = rng.normal(size=(len(masses), 3)) * width[:, None]
-    velocities -= (masses[:, None] * velocities).sum(axis=0) / masses.sum()
-    return velocities
-
-
-def seed_for_openmm(rng: np.random.Generator) -> int:
-    """A seed for OpenMM's own random stream; OpenMM takes 0 for one from the clock."""
-    return int(rng.integers(1, 2**31 - 1))
+def inner_member(config: Config) -> int | None:
+    """Number of the member that is RESPA's inner potential; None if it comes from a file."""
+    name, _, number = config.dynamics.respa_inner.partition(":")
+    return int(number) if name == "member" and number.isdecimal() else None
 
 
 def _array(values: object) -> Floats:

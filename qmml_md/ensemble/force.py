@@ -1,6 +1,7 @@
 """The ensemble mean as an OpenMM force: TorchForce (default) or PythonForce, behind one function.
 
-Both compute ``U = ⟨E_k⟩`` in kJ/mol, self energies subtracted, and forces by reverse-mode differentiation of it.
+Both compute ``U = ⟨E_k⟩`` in kJ/mol, self energies subtracted, and forces by reverse-mode differentiation of it. A
+blend of two ensembles is ``U = (1 − λ)⟨E_k⟩_old + λ⟨E_k⟩_new`` with λ the context parameter ``BLEND``.
 """
 
 import copy
@@ -20,6 +21,9 @@ from ..units import ANGSTROM_PER_NM, KJ_PER_MOL_PER_HARTREE
 from .model import AniEnsemble, element_indices, evaluate
 
 ForceKind = Literal["torchforce", "pythonforce"]
+
+#: Context parameter of a blend: the weight λ of the model that comes.
+BLEND = "blend"
 
 
 class _PotentialModule(torch.nn.Module):
@@ -42,7 +46,40 @@ class _PotentialModule(torch.nn.Module):
         return energy
 
 
-def build_force(ensemble: AniEnsemble, numbers: Ints, *, periodic: bool, kind: ForceKind) -> openmm.Force:
+class _BlendModule(_PotentialModule):
+    """What OpenMM calls in vacuum while one model is blended into another: positions (nm) and λ in."""
+
+    def __init__(self, old: AniEnsemble, new: AniEnsemble, elements: Tensor, periodic: bool) -> None:
+        super().__init__(old, elements, periodic)
+        self.coming = new
+
+    def forward(self, positions: Tensor, blend: Tensor) -> Tensor:  # type: ignore[override]
+        return self.mixture(positions, None, blend)
+
+    def mixture(self, positions: Tensor, boxvectors: Tensor | None, blend: Tensor) -> Tensor:
+        """Both models on one descriptor."""
+        x = positions.to(torch.float64) * self.angstrom_per_nm
+        cell: Tensor | None = None
+        if boxvectors is not None:
+            cell = boxvectors.to(torch.float64) * self.angstrom_per_nm
+        features = self.ensemble.features(self.elements, x, cell).unsqueeze(0)
+        old = self.ensemble.atomic_energies(self.elements, features).to(torch.float64).sum(1).mean()
+        new = self.coming.atomic_energies(self.elements, features).to(torch.float64).sum(1).mean()
+        weight = blend.to(torch.float64)
+        energy: Tensor = ((1.0 - weight) * old + weight * new) * self.kj_per_mol_per_hartree
+        return energy
+
+
+class _PeriodicBlendModule(_BlendModule):
+    """The same in a box: OpenMM hands over the box vectors (nm) before its parameters."""
+
+    def forward(self, positions: Tensor, boxvectors: Tensor, blend: Tensor) -> Tensor:  # type: ignore[override]
+        return self.mixture(positions, boxvectors, blend)
+
+
+def build_force(
+    ensemble: AniEnsemble, numbers: Ints, *, periodic: bool, kind: ForceKind, coming: AniEnsemble | None = None
+) -> openmm.Force:
     """An OpenMM force that holds a copy of the ensemble; later changes of its weights are not seen.
 
     Args:
@@ -50,19 +87,30 @@ def build_force(ensemble: AniEnsemble, numbers: Ints, *, periodic: bool, kind: F
         numbers: atomic numbers of all particles of the System, shape (n,).
         periodic: whether to use the System's box.
         kind: which implementation.
+        coming: another model on the same descriptor, to be blended in by the context parameter ``BLEND``, at first 0.
 
     Raises:
         ElementError: the weights do not know an element.
         InstallationError: openmmtorch cannot be loaded.
     """
-    builder = _torch_force if kind == "torchforce" else _python_force
-    force = builder(copy.deepcopy(ensemble), numbers, periodic)
+    models = [copy.deepcopy(each) for each in (ensemble, coming) if each is not None]
+    force = (
+        _torch_force(models, numbers, periodic) if kind == "torchforce" else _python_force(models, numbers, periodic)
+    )
     force.setUsesPeriodicBoundaryConditions(periodic)
     force.setName("ensemble")
     return force
 
 
-def _torch_force(ensemble: AniEnsemble, numbers: Ints, periodic: bool) -> openmm.Force:
+def _module(models: list[AniEnsemble], numbers: Ints, periodic: bool) -> torch.nn.Module:
+    elements = element_indices(models[0].card, numbers)
+    if len(models) == 1:
+        return _PotentialModule(models[0], elements, periodic)
+    kind = _PeriodicBlendModule if periodic else _BlendModule
+    return kind(models[0], models[1], elements, periodic)
+
+
+def _torch_force(models: list[AniEnsemble], numbers: Ints, periodic: bool) -> openmm.Force:
     try:
         import openmmtorch
 
@@ -73,11 +121,13 @@ def _torch_force(ensemble: AniEnsemble, numbers: Ints, periodic: bool) -> openmm
         ) from error
     # The fuser recompiles after a few calls and then rounds differently: a restarted run would not be the same run.
     torch.jit.set_fusion_strategy([("STATIC", 0), ("DYNAMIC", 0)])
-    module = _PotentialModule(ensemble, element_indices(ensemble.card, numbers), periodic).train(False)
-    script = torch.jit.script(module)
+    script = torch.jit.script(_module(models, numbers, periodic).train(False))
     for parameter in script.parameters():
         parameter.requires_grad_(False)
-    return openmmtorch.TorchForce(script)
+    force = openmmtorch.TorchForce(script)
+    if len(models) > 1:
+        force.addGlobalParameter(BLEND, 0.0)
+    return force
 
 
 @cache
@@ -90,13 +140,21 @@ def _load_plugin() -> None:
             openmm.Platform.loadPluginLibrary(str(library))
 
 
-def _python_force(ensemble: AniEnsemble, numbers: Ints, periodic: bool) -> openmm.Force:
+def _python_force(models: list[AniEnsemble], numbers: Ints, periodic: bool) -> openmm.Force:
     numbers = np.array(numbers, dtype=np.int64)
+    parameters = {BLEND: 0.0} if len(models) > 1 else {}
 
     def compute(state: Any) -> tuple[Any, Any]:
         positions = state.getPositions(asNumpy=True).value_in_unit(unit.nanometer)
         box = state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.nanometer) if periodic else None
-        out = evaluate(ensemble, numbers, np.asarray(positions), None if box is None else np.asarray(box))
-        return out.energy, out.forces
+        outs = [evaluate(m, numbers, np.asarray(positions), None if box is None else np.asarray(box)) for m in models]
+        if len(outs) == 1:
+            return outs[0].energy, outs[0].forces
+        weight = state.getParameters()[BLEND]
+        old, new = outs
+        return (
+            (1.0 - weight) * old.energy + weight * new.energy,
+            (1.0 - weight) * old.forces + weight * new.forces,
+        )
 
-    return openmm.PythonForce(compute)
+    return openmm.PythonForce(compute, parameters)

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -123,6 +123,22 @@ def build(card: EnsembleCard, tensors: dict[str, torch.Tensor], precision: Preci
         if found != width:
             raise WeightsError(f"weights `{card.name}`: {symbol} takes {found} features, the descriptor has {width}")
     return ensemble.train(False)
+
+
+def single_member(ensemble: AniEnsemble, k: int) -> AniEnsemble:
+    """Member k alone, as an ensemble of one.
+
+    Raises:
+        WeightsError: there is no such member.
+    """
+    if not 0 <= k < ensemble.members:
+        raise WeightsError(
+            f"member {k} of `{ensemble.card.name}` does not exist", cure=f"name one from 0 to {ensemble.members - 1}"
+        )
+    card = replace(ensemble.card, name=f"{ensemble.card.name}, member {k}", members=1)
+    tensors = {key: tensor[k : k + 1].clone() for key, tensor in tensors_of(ensemble).items()}
+    precision: Precision = "double" if ensemble.dtype == torch.float64 else "single"
+    return build(card, tensors, precision)
 
 
 def tensors_of(ensemble: AniEnsemble) -> dict[str, torch.Tensor]:

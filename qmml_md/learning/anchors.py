@@ -11,7 +11,7 @@ import numpy as np
 
 from ..ensemble.model import AniEnsemble
 from ..region.cluster import Cluster
-from ..system.molecules import Floats, Molecules
+from ..system.molecules import Molecules
 from .bulk import Bulk, make_bulk
 from .features import featurise
 from .finetune import Anchor, make_anchor
@@ -44,27 +44,26 @@ class Reservoir(Generic[T]):
 class AnchorPool:
     """Unlabelled clusters for training and, apart from them, for the gate."""
 
-    def __init__(self, base: AniEnsemble, capacity: int, molecules: Molecules | None = None) -> None:
+    def __init__(self, base: AniEnsemble, capacity: int, *, hold_bulk: bool = False) -> None:
         """Make empty pools.
 
         Args:
             base: the starting model.
             capacity: most clusters kept for training.
-            molecules: what is simulated, if it is larger than a cluster and is to be held as a bulk.
+            hold_bulk: whether snapshots of the whole system are kept: where it is larger than a cluster.
         """
         self._base = base
-        self._molecules = molecules
         self.training = Reservoir[Cluster](capacity, [])
         self.held_out = Reservoir[Cluster](HELD_OUT_FRAMES if capacity > 0 else 0, [])
-        self.snapshots = Reservoir[Floats](SNAPSHOTS if capacity > 0 and molecules is not None else 0, [])
+        self.snapshots = Reservoir[Molecules](SNAPSHOTS if capacity > 0 and hold_bulk else 0, [])
         self.offered = 0
         self._anchors: dict[int, tuple[Cluster, Anchor]] = {}
-        self._bulk: dict[int, tuple[Floats, Bulk]] = {}
+        self._bulk: dict[int, tuple[Molecules, Bulk]] = {}
 
-    def visit(self, positions: Floats, rng: np.random.Generator) -> None:
-        """Consider a snapshot of the whole system, nm, shape (n, 3)."""
+    def visit(self, molecules: Molecules, rng: np.random.Generator) -> None:
+        """Consider a snapshot of the whole system: what is simulated, with positions and box as they are now."""
         if self.snapshots.capacity > 0:
-            self.snapshots.offer(positions, rng)
+            self.snapshots.offer(molecules, rng)
 
     def offer(self, cluster: Cluster, rng: np.random.Generator) -> None:
         """Consider one more unlabelled cluster."""
@@ -84,11 +83,9 @@ class AnchorPool:
 
     def bulk(self) -> list[Bulk]:
         """The snapshots, features and the starting model's energies computed once each."""
-        if self._molecules is None:
-            return []
-        kept = {id(positions): positions for positions in self.snapshots.kept}
+        kept = {id(snapshot): snapshot for snapshot in self.snapshots.kept}
         self._bulk = {key: value for key, value in self._bulk.items() if key in kept}
-        for key, positions in kept.items():
+        for key, snapshot in kept.items():
             if key not in self._bulk:
-                self._bulk[key] = (positions, make_bulk(self._base, self._molecules, positions))
+                self._bulk[key] = (snapshot, make_bulk(self._base, snapshot))
         return [self._bulk[key][1] for key in kept]

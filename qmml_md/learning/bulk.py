@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..ensemble.model import AniEnsemble, element_indices, to_angstrom
-from ..system.molecules import Floats, Molecules
+from ..system.molecules import Molecules
 from ..units import EV_PER_HARTREE
 
 #: Atoms looked at in one optimiser step, about.
@@ -39,19 +39,18 @@ class Bulk:
     energies: Tensor
 
 
-def make_bulk(base: AniEnsemble, molecules: Molecules, positions: Floats) -> Bulk:
+def make_bulk(base: AniEnsemble, molecules: Molecules) -> Bulk:
     """Record what the members of ``base`` say about every molecule where it is.
 
     Args:
         base: the starting model.
-        molecules: what is simulated; its box is the box.
-        positions: nm, shape (n, 3).
+        molecules: what is simulated, with positions and box as they were.
     """
     elements = element_indices(base.card, molecules.numbers)
     box = None if molecules.box is None else to_angstrom(molecules.box, base.device)
     molecule_of = torch.tensor(molecules.molecule_of)
     with torch.no_grad():
-        aev = base.features(elements, to_angstrom(positions, base.device), box)
+        aev = base.features(elements, to_angstrom(molecules.positions, base.device), box)
         atomic = base.atomic_energies(elements, aev.unsqueeze(0)) * EV_PER_HARTREE
         sizes = torch.bincount(molecule_of)
         energies = atomic.new_zeros(base.members, len(sizes)).index_add(1, molecule_of, atomic)

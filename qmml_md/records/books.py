@@ -81,6 +81,10 @@ class Books:
         self._entries.append(entry)
         self._sums[entry.account] = _add(self._sums.get(entry.account, (0.0, 0.0)), entry.amount)
 
+    def until(self, count: int) -> "Books":
+        """The books as they stood when so many entries had been posted."""
+        return Books(tuple(self._entries[:count]))
+
     @property
     def entries(self) -> tuple[Entry, ...]:
         """All entries in the order in which they were posted."""

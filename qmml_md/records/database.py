@@ -129,9 +129,12 @@ class Place:
 class Commit:
     """Everything that becomes true at once.
 
-    ``rewind_to`` voids all entries, segments and models after that place before anything else of the commit is added.
+    ``rewind_to`` voids all entries, segments and models after that place, the discarded ones of this commit included,
+    before anything else of the commit is added.
     """
 
+    discarded_segment: SegmentRow | None = None
+    discarded_entries: Sequence[Entry] = ()
     rewind_to: Place | None = None
     segment: SegmentRow | None = None
     entries: Sequence[Entry] = ()
@@ -172,17 +175,12 @@ class RunDatabase:
     def commit(self, commit: Commit) -> None:
         """Make everything in ``commit`` true in one transaction."""
         with self._transaction() as db:
+            _insert_segment(db, commit.discarded_segment)
+            _insert_entries(db, commit.discarded_entries)
             if commit.rewind_to is not None:
                 _void(db, commit.rewind_to)
-            if commit.segment is not None:
-                s = commit.segment
-                row = (s.id, s.first_step, s.last_step, s.frames, s.model, s.blend, s.file, s.sha256)
-                db.execute("INSERT INTO segments VALUES (?,?,?,?,?,?,?,?,0)", row)
-            db.executemany(
-                "INSERT INTO ledger(step, time_ps, account, before_kj_per_mol, after_kj_per_mol, cause) "
-                "VALUES (?,?,?,?,?,?)",
-                [(e.step, e.time, str(e.account), e.before, e.after, e.cause) for e in commit.entries],
-            )
+            _insert_segment(db, commit.segment)
+            _insert_entries(db, commit.entries)
             db.executemany(
                 "INSERT INTO events(step, time_ps, kind, message, data) VALUES (?,?,?,?,?)",
                 [(e.step, e.time, e.kind, e.message, json.dumps(e.data)) for e in commit.events],
@@ -289,3 +287,16 @@ def _void(db: sqlite3.Connection, place: Place) -> None:
             f"(SELECT {order} FROM {table} WHERE void=0 ORDER BY {order} LIMIT ?)",
             (kept,),
         )
+
+
+def _insert_segment(db: sqlite3.Connection, s: SegmentRow | None) -> None:
+    if s is not None:
+        row = (s.id, s.first_step, s.last_step, s.frames, s.model, s.blend, s.file, s.sha256)
+        db.execute("INSERT INTO segments VALUES (?,?,?,?,?,?,?,?,0)", row)
+
+
+def _insert_entries(db: sqlite3.Connection, entries: Sequence[Entry]) -> None:
+    db.executemany(
+        "INSERT INTO ledger(step, time_ps, account, before_kj_per_mol, after_kj_per_mol, cause) VALUES (?,?,?,?,?,?)",
+        [(e.step, e.time, str(e.account), e.before, e.after, e.cause) for e in entries],
+    )

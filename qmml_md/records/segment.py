@@ -7,6 +7,8 @@ datasets carry the names of ``Frames``.
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +34,9 @@ LAYOUT = {
     "disagreement": ("disagreement", "electronvolts/angstrom"),
     "blend": ("blend", "dimensionless"),
 }
+
+#: Arrays that hold one number for each frame.
+SCALARS = ("step", "time", "potential_used", "kinetic", "conserved", "entries", "region_epoch", "blend")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,14 +97,63 @@ def read_segment(path: Path) -> Frames:
     Raises:
         RunDirectoryError: the file is missing, or not a segment.
     """
+    return next(read_blocks(path, None))
+
+
+def read_blocks(path: Path, size: int | None) -> Iterator[Frames]:
+    """Read the frames of a segment in order, so many at a time; all at once if no size is given.
+
+    Raises:
+        RunDirectoryError: the file is missing, or not a segment.
+    """
+    with _opened(path) as file:
+        count = len(file[LAYOUT["step"][0]])
+        for start in range(0, max(count, 1), size or max(count, 1)):
+            yield _frames(file, slice(start, start + size if size else count))
+
+
+def read_rows(path: Path, rows: Ints) -> Frames:
+    """Read single frames of a segment.
+
+    Args:
+        path: of the segment.
+        rows: increasing numbers of the frames within it, shape (f,).
+
+    Raises:
+        RunDirectoryError: the file is missing, or not a segment.
+    """
+    with _opened(path) as file:
+        return _frames(file, rows)
+
+
+def read_scalars(path: Path) -> tuple[dict[str, Floats | Ints], str, str]:
+    """What a segment holds of each frame except arrays over atoms and the box, and the models that it ran on.
+
+    Returns:
+        The arrays by the names of ``Frames``, shape (f,) each; the model; the model that was being blended in.
+
+    Raises:
+        RunDirectoryError: the file is missing, or not a segment.
+    """
+    with _opened(path) as file:
+        arrays = {name: np.asarray(file[LAYOUT[name][0]][...]) for name in SCALARS}
+        return arrays, str(file.attrs["model_id"]), str(file.attrs["blend_id"])
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r") as file:
-            arrays = {name: np.asarray(file[LAYOUT[name][0]][...]) for name in ARRAYS}
-            model_id, blend_id = str(file.attrs["model_id"]), str(file.attrs["blend_id"])
+            yield file
     except (OSError, KeyError) as error:
         raise RunDirectoryError(
             f"{path} cannot be read as a segment: {error}", cure="restore the file from a copy of the run directory"
         ) from error
+
+
+def _frames(file: h5py.File, chosen: slice | Ints) -> Frames:
+    arrays = {name: np.asarray(file[LAYOUT[name][0]][chosen]) for name in ARRAYS}
+    model_id, blend_id = str(file.attrs["model_id"]), str(file.attrs["blend_id"])
     count = len(arrays["step"])
     return Frames(**arrays, model_id=(model_id,) * count, blend_id=(blend_id,) * count)
 

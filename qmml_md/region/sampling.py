@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..system.molecules import Floats, Ints, Molecules
+from ..system.molecules import Ints, Molecules
 from .cluster import Cluster, cut_cluster
 from .policy import RegionPolicy, empty_region
 
@@ -10,13 +10,12 @@ from .policy import RegionPolicy, empty_region
 BEYOND_DOUBT_EV_PER_A = 1e9
 
 
-def cluster_around(atom: int, positions: Floats, molecules: Molecules, policy: RegionPolicy) -> Cluster:
+def cluster_around(atom: int, molecules: Molecules, policy: RegionPolicy) -> Cluster:
     """The cluster that the policy would choose if this atom alone were in doubt.
 
     Args:
         atom: index of the atom.
-        positions: nm, shape (n, 3).
-        molecules: what is simulated.
+        molecules: what is simulated, with positions and box as they are now.
         policy: the policy of the run.
 
     Raises:
@@ -24,9 +23,9 @@ def cluster_around(atom: int, positions: Floats, molecules: Molecules, policy: R
     """
     alone = np.zeros(molecules.size)
     alone[atom] = BEYOND_DOUBT_EV_PER_A
-    region = policy.select(alone, empty_region(), positions, molecules)
+    region = policy.select(alone, empty_region(), molecules.positions, molecules)
     electrons = int(molecules.numbers[region.atoms].sum() - molecules.formal_charge[region.atoms].sum())
-    return cut_cluster(molecules, positions, region.atoms, multiplicity=1 + electrons % 2)
+    return cut_cluster(molecules, molecules.positions, region.atoms, multiplicity=1 + electrons % 2)
 
 
 def molecules_by_kind(molecules: Molecules) -> tuple[Ints, ...]:

@@ -1,7 +1,7 @@
 """The simulated atoms, with their molecules, as plain arrays."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,10 @@ class Molecules:
             raise StructureError(f"bonds must have shape (b, 2), not {self.bonds.shape}")
         if self.box is not None and self.box.shape != (3, 3):
             raise StructureError(f"box must have shape (3, 3), not {self.box.shape}")
+
+    def at(self, positions: Floats, box: Floats | None) -> "Molecules":
+        """The same molecules elsewhere: positions, nm, shape (n, 3), and, if it repeats, the box, nm, shape (3, 3)."""
+        return replace(self, positions=positions, box=None if self.box is None else box)
 
     @property
     def size(self) -> int:

@@ -90,6 +90,11 @@ CASES = {
         nist.HARTREE2EV / nist.BOHR,
         SIGMA * (U_HARTREE + 3.2e-10),
     ),
+    "bar nm³, OpenMM": (
+        units.KJ_PER_MOL_PER_NM3_PER_BAR,
+        (1 * omm.bar * omm.nanometer**3 * omm.AVOGADRO_CONSTANT_NA).value_in_unit(omm.kilojoule_per_mole),
+        ROUNDING,
+    ),
     "debye, ASE": (units.DEBYE_PER_E_ANGSTROM, 1 / ase.units.Debye, SIGMA * U_E),
     # PySCF prints the debye to seven digits, TorchANI its inverse likewise.
     "debye, PySCF": (units.DEBYE_PER_E_ANGSTROM, nist.AU2DEBYE / nist.BOHR, 0.5e-6 / 3.335641 + SIGMA * U_E),

@@ -28,6 +28,7 @@ def checkpoint(step: int = 7) -> Checkpoint:
         state={"heat": 0.1 + 0.2, "rng": np.random.default_rng(1).bit_generator.state},
         clusters=(cluster,),
         snapshots=rng.normal(size=(2, 3, 3)),
+        boxes=np.zeros((2, 3, 3)),
     )
 
 
@@ -46,7 +47,7 @@ def test_comes_back_to_the_bit(tmp_path: Path) -> None:
     assert (a.charge, a.multiplicity, a.parent.tolist(), a.links.tolist()) == (-1, 2, [4, 5, -1], [[2, 0]])
 
 
-@pytest.mark.parametrize("name", ["openmm.chk", "state.json", "clusters.json", "snapshots.npy"])
+@pytest.mark.parametrize("name", ["openmm.chk", "state.json", "clusters.json", "snapshots.npy", "boxes.npy"])
 def test_one_flipped_bit_is_found(tmp_path: Path, name: str) -> None:
     folder = write_checkpoint(tmp_path / "000000", checkpoint())
     content = bytearray((folder / name).read_bytes())

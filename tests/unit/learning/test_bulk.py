@@ -24,7 +24,7 @@ def water():
 
 
 def test_molecules_sum_to_the_energy_of_the_system(mini, water) -> None:
-    bulk = make_bulk(mini, water, water.positions)
+    bulk = make_bulk(mini, water)
     total = evaluate(mini, water.numbers, water.positions, water.box).member_energies * EV_PER_KJ_PER_MOL
     # Float64 throughout; 651 atomic energies.
     assert bulk.energies.sum(1).numpy() == pytest.approx(total, rel=1e-12)
@@ -32,7 +32,7 @@ def test_molecules_sum_to_the_energy_of_the_system(mini, water) -> None:
 
 
 def test_costs_nothing_until_a_weight_moves(mini, water) -> None:
-    bulk = make_bulk(mini, water, water.positions)
+    bulk = make_bulk(mini, water)
     rng = np.random.default_rng(5)
     assert float(bulk_loss(mini, bulk, rng).detach()) < 1e-20
     mini.networks[3].last.bias.data += 1e-3
@@ -46,7 +46,7 @@ def test_holds_the_energy_of_the_bulk_while_a_cluster_is_learned(ani1x, water, f
     # bulk term shows that it would not.
     images = [make_image(ani1x, label_of(frames[0], "a"))]
     images[0] = type(images[0])(features=images[0].features, energy=images[0].energy + 0.2, forces=images[0].forces)
-    bulk = [make_bulk(ani1x, water, water.positions)]
+    bulk = [make_bulk(ani1x, water)]
     settings = Learning(max_epochs=60, force_rmse_eV_per_A=1e-6, energy_weight=1.0)
     before = evaluate(ani1x, water.numbers, water.positions, water.box).energy
     moved = {}
@@ -57,15 +57,15 @@ def test_holds_the_energy_of_the_bulk_while_a_cluster_is_learned(ani1x, water, f
 
 
 def test_pool_keeps_few_snapshots(mini, water) -> None:
-    pool, rng = AnchorPool(mini, 4, water), np.random.default_rng(0)
+    pool, rng = AnchorPool(mini, 4, hold_bulk=True), np.random.default_rng(0)
     for i in range(3 * SNAPSHOTS):
-        pool.visit(water.positions + 0.01 * i, rng)
+        pool.visit(water.at(water.positions + 0.01 * i, water.box), rng)
     assert len(pool.snapshots.kept) == SNAPSHOTS
     pool.snapshots.kept[1:] = []
     assert torch.equal(pool.bulk()[0].energies, pool.bulk()[0].energies)
 
 
-def test_a_single_molecule_has_no_bulk(mini, frames) -> None:
+def test_a_single_molecule_has_no_bulk(mini, water) -> None:
     pool = AnchorPool(mini, 4)
-    pool.visit(frames[0].positions, np.random.default_rng(0))
+    pool.visit(water, np.random.default_rng(0))
     assert pool.bulk() == []

@@ -34,6 +34,6 @@ def test_a_lone_solute_is_met_as_often_as_its_solvent(box) -> None:
 
 
 def test_cluster_around_an_atom_holds_its_molecule(box) -> None:
-    cluster = cluster_around(0, box.positions, box, POLICY)
+    cluster = cluster_around(0, box, POLICY)
     assert set(range(12)) <= set(cluster.parent.tolist())
     assert cluster.size <= 24

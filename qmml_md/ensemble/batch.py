@@ -1,0 +1,173 @@
+"""Several models on several frames at once: what they share is computed once.
+
+Models that share a descriptor (all versions of one ensemble do: learning changes weights, never the descriptor) need
+one neighbour list and one descriptor for each frame; only the networks, and the way back from the descriptor to the
+atoms, are each model's own. Frames of small systems are joined into one batch.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..system.molecules import Floats, Ints
+from ..units import ANGSTROM_PER_NM, KJ_PER_MOL_PER_HARTREE
+from .model import AniEnsemble, Neighbors, element_indices, to_angstrom
+
+#: Atoms in one batch: enough to hide the cost of calls, few enough for the caches.
+BATCH_ATOMS = 700
+
+#: What of a card makes the descriptor.
+DESCRIPTOR = (
+    "symbols",
+    "radial_cutoff_A",
+    "angular_cutoff_A",
+    "radial_eta",
+    "angular_eta",
+    "angular_zeta",
+    "radial_shifts",
+    "angular_shifts",
+    "sections",
+    "cutoff_function",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchOutput:
+    """What one model says about c frames, self energies subtracted.
+
+    Attributes:
+        energy: mean over the members, kJ/mol, shape (c,).
+        forces: minus the gradient of ``energy``, kJ/mol/nm, shape (c, n, 3); None where they were not asked for.
+    """
+
+    energy: Floats
+    forces: Floats | None
+
+
+def evaluate_models(
+    models: Sequence[AniEnsemble], numbers: Ints, positions: Floats, boxes: Floats | None, *, forces: bool = True
+) -> list[BatchOutput]:
+    """Energies, and forces if asked for, of several models on the same frames.
+
+    Agrees with ``evaluate`` to rounding: batches add in another order.
+
+    Args:
+        models: which share a descriptor or not; those that do are evaluated together.
+        numbers: atomic numbers, shape (n,).
+        positions: nm, shape (c, n, 3), wrapped or not.
+        boxes: nm, shape (c, 3, 3); None in vacuum.
+        forces: whether to compute forces.
+
+    Returns:
+        One output for each model, in their order.
+
+    Raises:
+        ElementError: the weights do not know an element.
+    """
+    found: dict[int, BatchOutput] = {}
+    for group in _by_descriptor(models):
+        chosen = [models[k] for k in group]
+        parts = [
+            _evaluate_chunk(chosen, numbers, positions[rows], None if boxes is None else boxes[rows], forces)
+            for rows in _chunks(len(positions), len(numbers))
+        ]
+        for k, outputs in zip(group, zip(*parts, strict=True), strict=True):
+            found[k] = _joined(outputs, len(numbers), forces)
+    return [found.get(k, _joined((), len(numbers), forces)) for k in range(len(models))]
+
+
+def same_descriptor(a: AniEnsemble, b: AniEnsemble) -> bool:
+    """Whether two models see the same features of the atoms, in the same precision, on the same device."""
+    cards = all(getattr(a.card, name) == getattr(b.card, name) for name in DESCRIPTOR)
+    return cards and a.dtype == b.dtype and a.device == b.device
+
+
+def _by_descriptor(models: Sequence[AniEnsemble]) -> list[list[int]]:
+    groups: list[list[int]] = []
+    for k, model in enumerate(models):
+        for group in groups:
+            if same_descriptor(models[group[0]], model):
+                group.append(k)
+                break
+        else:
+            groups.append([k])
+    return groups
+
+
+def _chunks(frames: int, atoms: int) -> Iterator[slice]:
+    size = max(1, BATCH_ATOMS // max(1, atoms))
+    return (slice(start, start + size) for start in range(0, frames, size))
+
+
+def _joined(outputs: Sequence[BatchOutput], atoms: int, forces: bool) -> BatchOutput:
+    energy = np.concatenate([np.empty(0), *(out.energy for out in outputs)])
+    if not forces:
+        return BatchOutput(energy=energy, forces=None)
+    rows = [out.forces for out in outputs if out.forces is not None]
+    return BatchOutput(energy=energy, forces=np.concatenate([np.empty((0, atoms, 3)), *rows]))
+
+
+def _evaluate_chunk(
+    models: Sequence[AniEnsemble], numbers: Ints, positions: Floats, boxes: Floats | None, forces: bool
+) -> list[BatchOutput]:
+    first = models[0]
+    x = to_angstrom(positions, first.device).requires_grad_(forces)
+    cells = None if boxes is None else to_angstrom(boxes, first.device)
+    elements = element_indices(first.card, numbers).to(first.device)
+    with torch.set_grad_enabled(forces):
+        features = batch_features(first, elements, x, cells)
+    results = []
+    for k, model in enumerate(models):
+        energy, slopes = _energies(model, elements, features.detach(), forces)
+        force = None
+        if slopes is not None:
+            (gradient,) = torch.autograd.grad(features, x, slopes, retain_graph=k + 1 < len(models))
+            force = -gradient.cpu().numpy() * KJ_PER_MOL_PER_HARTREE * ANGSTROM_PER_NM
+        results.append(BatchOutput(energy=energy.cpu().numpy() * KJ_PER_MOL_PER_HARTREE, forces=force))
+    return results
+
+
+def _energies(model: AniEnsemble, elements: Tensor, features: Tensor, slopes: bool) -> tuple[Tensor, Tensor | None]:
+    """Mean energies of the frames, hartree, shape (c,), and their slopes by feature, shape (c, n, D)."""
+    count, atoms, width = features.shape
+    flat = features.reshape(count * atoms, width).requires_grad_(slopes)
+    with torch.set_grad_enabled(slopes):
+        atomic = model.atomic_energies(elements.repeat(count), flat.unsqueeze(0)).to(torch.float64)
+        energy = atomic.reshape(model.members, count, atoms).sum(2).mean(0)
+    if not slopes:
+        return energy, None
+    (gradient,) = torch.autograd.grad(energy.sum(), flat)
+    return energy.detach(), gradient.reshape(features.shape)
+
+
+def batch_features(model: AniEnsemble, elements: Tensor, positions: Tensor, cells: Tensor | None) -> Tensor:
+    """AEV of each atom of each frame, shape (c, n, D), in the precision of the networks.
+
+    Args:
+        model: with the descriptor.
+        elements: element indices, shape (n,).
+        positions: Å, float64, shape (c, n, 3).
+        cells: Å, float64, shape (c, 3, 3); None in vacuum.
+    """
+    found = _neighbors(model, elements, positions, cells)
+    dtype = model.aev.radial.shifts.dtype
+    cast = Neighbors(found.indices, found.distances.to(dtype), found.diff_vectors.to(dtype))
+    z = elements.repeat(len(positions), 1)
+    features: Tensor = model.aev.compute_from_neighbors(z, positions, cast)
+    return features
+
+
+def _neighbors(model: AniEnsemble, elements: Tensor, positions: Tensor, cells: Tensor | None) -> Neighbors:
+    """Pairs of all frames; atom i of frame k has the index ``k n + i``."""
+    count, atoms = positions.shape[:2]
+    if cells is None and atoms < model.cells_pay_from:
+        return model.pairs(model.cutoff, elements.repeat(count, 1), positions, None, None)
+    each = [model.neighbors(elements, positions[k], None if cells is None else cells[k]) for k in range(count)]
+    return Neighbors(
+        torch.cat([found.indices + k * atoms for k, found in enumerate(each)], dim=1),
+        torch.cat([found.distances for found in each]),
+        torch.cat([found.diff_vectors for found in each]),
+    )
