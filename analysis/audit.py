@@ -2,15 +2,15 @@
 
 Three questions, in this order: is the record true (``integrity.py``, ``reconcile.py``, ``replay.py``), do the forces
 that moved the atoms agree with the final model (``forces.py``), and is energy conserved once every booked exchange is
-taken out (``drift.py``)? The answers go to ``audit/audit.json``; energies (kJ/mol) and forces (kJ/mol/nm) of the final
-model on every frame go to ``audit/final_model.npz``.
+taken out (``drift.py``)? Everything is measured in one pass over the frames (``gather.py``). The answers go to
+``audit/audit.json``; energies (kJ/mol) and forces (kJ/mol/nm) of the final model go to ``audit/final_model.h5``.
 """
 
 import json
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,16 +22,21 @@ from ..ensemble.card import SYMBOLS
 from ..errors import AuditError
 from ..records.run_directory import RunDirectory
 from ..units import BOLTZMANN_KJ_PER_MOL_PER_K
-from .drift import DriftUnits, Slope, drift_check, drift_findings, slope
+from .drift import drift_check, drift_findings
+from .final_model import FinalModelFile
 from .findings import EXIT_CODES, Check, Finding, Part, Status, plain, verdict
-from .forces import ForceErrors, force_errors, force_part, out_of_tolerance, worst_atoms
+from .forces import force_part, out_of_tolerance
+from .gather import Evidence, ProgressCallback, gather
 from .integrity import integrity_part, require_final_model
 from .learning import learning_part
-from .reconcile import Reconciliation, reconcile, reconcile_part
-from .record import BUFFER, CLASSES, CORE, Record, read_record, region_flags
-from .replay import Replay, replay, replay_part
+from .ledger import ledger_part
+from .motion import continuity
+from .reconcile import reconcile_part
+from .record import read_record, region_sizes
+from .replay import replay_part
+from .updates import updates_part
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 LIBRARIES = ("qmml-md", "numpy", "torch", "torchani", "openmm", "openmmtorch", "pyscf", "ase", "mdtraj")
 
 #: Unit of each column of ``frames`` in audit.json; columns that are not named have none.
@@ -80,25 +85,16 @@ class AuditResult:
         return EXIT_CODES[self.verdict]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """Everything that was measured, before it is judged."""
-
-    record: Record
-    replayed: Replay
-    books: Reconciliation
-    forces: ForceErrors
-    drift_conserved: Slope
-    drift_final: Slope
-    units: DriftUnits
-
-
-def audit(run: RunDirectory, *, progress: Callable[[int, int], None] | None = None) -> AuditResult:
-    """Audit a run with its final model and write ``audit/audit.json``.
+def audit(
+    run: RunDirectory, *, progress: ProgressCallback | None = None, forces_every: int | None = None
+) -> AuditResult:
+    """Audit a run with its final model and write ``audit/audit.json`` and ``audit/final_model.h5``.
 
     Args:
         run: a run that has committed frames; finished or not.
         progress: told (frames done, frames in all) after each frame.
+        forces_every: evaluate forces on one frame in so many, energies on every one; by default as the configuration of
+            the run says.
 
     Raises:
         RunDirectoryError: this is no run directory, or it holds no committed frames.
@@ -108,37 +104,23 @@ def audit(run: RunDirectory, *, progress: Callable[[int, int], None] | None = No
     began = time.perf_counter()
     record = read_record(run)
     require_final_model(run, record)
-    evidence = gather(record, replay(run, record, progress))
+    every = record.config.audit.forces_every_frames if forces_every is None else forces_every
+    if every < 1:
+        raise AuditError(f"forces_every is {every}", cure="give a whole number from 1 on")
+    with FinalModelFile(run.audit / "final_model.h5", record.atoms) as keep:
+        evidence = gather(run, record, keep, forces_every=every, progress=progress)
     parts = judge_all(run, evidence)
     checks = tuple(check for part in parts for check in part.checks)
-    findings = tuple(finding for part in parts for finding in part.findings)
     out = np.flatnonzero(out_of_tolerance(evidence.forces, record.config.audit))
     result = AuditResult(
         verdict=verdict(checks),
         checks=checks,
-        findings=findings,
-        first_out_of_tolerance=int(record.frames.step[out[0]]) if len(out) else None,
+        findings=tuple(finding for part in parts for finding in part.findings),
+        first_out_of_tolerance=int(record.series.step[out[0]]) if len(out) else None,
         path=run.audit / "audit.json",
     )
     _write(result, evidence, time.perf_counter() - began)
     return result
-
-
-def gather(record: Record, replayed: Replay) -> Evidence:
-    """Measure everything from a replayed record."""
-    frames, particles = record.frames, record.particles
-    books = reconcile(record, replayed.potential_final)
-    flags = region_flags(frames, record.regions)
-    temperature = record.config.dynamics.temperature_K
-    return Evidence(
-        record=record,
-        replayed=replayed,
-        books=books,
-        forces=force_errors(frames, replayed.forces_final, flags, particles.numbers),
-        drift_conserved=slope(frames.time, frames.conserved),
-        drift_final=slope(frames.time, books.final_total),
-        units=DriftUnits(atoms=frames.atoms, degrees_of_freedom=particles.degrees_of_freedom, temperature=temperature),
-    )
 
 
 def judge_all(run: RunDirectory, evidence: Evidence) -> list[Part]:
@@ -152,19 +134,23 @@ def judge_all(run: RunDirectory, evidence: Evidence) -> list[Part]:
             + _energy_findings(evidence)
         ),
     )
+    replayed = evidence.replayed
+    motion, unexplained = continuity(record, evidence.unexplained)
     return [
-        integrity_part(run, record),
+        integrity_part(run, record, evidence.not_finite),
+        Part(checks=(motion,), findings=(unexplained,)),
         reconcile_part(record, evidence.books),
-        replay_part(record, evidence.replayed),
-        force_part(record.frames, evidence.forces, tolerance),
+        ledger_part(record, replayed.tolerance.energy),
+        replay_part(record, replayed),
+        updates_part(evidence.updates, replayed.tolerance.energy),
+        force_part(record.series.step, evidence.forces, tolerance),
         drift,
         learning_part(record.labels, record.models[0].id),
     ]
 
 
 def _energy_findings(evidence: Evidence) -> list[Finding]:
-    frames = evidence.record.frames
-    difference = evidence.replayed.potential_final - frames.potential_used
+    difference = evidence.replayed.potential_final - evidence.record.series.potential_used
     temperature = temperatures(evidence)
     return [
         Finding(name="conserved_residual_sd", value=evidence.drift_conserved.residual_sd, unit="kJ/mol"),
@@ -181,38 +167,46 @@ def temperatures(evidence: Evidence) -> np.ndarray:
     return result
 
 
-def frame_rows(evidence: Evidence) -> list[dict[str, Any]]:
-    """One row of numbers for each frame; units in ``FRAME_UNITS``."""
-    frames, books, replayed, forces = evidence.record.frames, evidence.books, evidence.replayed, evidence.forces
-    rmse, largest = forces.per_frame()
-    columns: dict[str, Any] = {
-        "step": frames.step,
-        "time_ps": frames.time,
-        "model": frames.model_id,
-        "region_epoch": frames.region_epoch,
-        "core_atoms": (forces.flags == CORE).sum(axis=1),
-        "region_atoms": (forces.flags >= BUFFER).sum(axis=1),
+def columns(evidence: Evidence) -> dict[str, Any]:
+    """The numbers of each frame by name; units in ``FRAME_UNITS``."""
+    record, books, replayed, forces = evidence.record, evidence.books, evidence.replayed, evidence.forces
+    series = record.series
+    core, region = region_sizes(record)
+    return {
+        "step": series.step,
+        "time_ps": series.time,
+        "model": series.model_id,
+        "blend": series.blend,
+        "region_epoch": series.region_epoch,
+        "core_atoms": core,
+        "region_atoms": region,
         "temperature_K": temperatures(evidence),
         "kinetic": books.kinetic,
-        "potential_used": frames.potential_used,
+        "potential_used": series.potential_used,
         "potential_final": replayed.potential_final,
         "exchanged": books.exchanged,
-        "conserved": frames.conserved,
+        "conserved": series.conserved,
         "final_total": books.final_total,
         "identity_residual": books.residual,
         "replay_energy_deviation": replayed.energy_deviation,
         "replay_force_deviation": replayed.force_deviation,
-        "force_rmse": rmse,
-        "force_maxresid": largest,
-        **{f"force_rmse_{name}": forces.per_frame(flag)[0] for name, flag in CLASSES.items()},
-        "max_disagreement": frames.disagreement.max(axis=1),
-        "out_of_tolerance": out_of_tolerance(forces, evidence.record.config.audit),
+        "force_rmse": forces.rmse,
+        "force_maxresid": forces.largest,
+        **{f"force_rmse_{name}": values for name, values in forces.rmse_of.items()},
+        "max_disagreement": evidence.max_disagreement,
+        "forces_evaluated": forces.evaluated,
+        "out_of_tolerance": out_of_tolerance(forces, record.config.audit),
     }
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def frame_rows(evidence: Evidence) -> Iterator[dict[str, Any]]:
+    """One row of numbers for each frame."""
+    found = columns(evidence)
+    return (dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True))
 
 
 def document(result: AuditResult, evidence: Evidence, wall_time_s: float) -> dict[str, Any]:
-    """The content of audit.json."""
+    """The content of audit.json, without the rows of the frames."""
     record = evidence.record
     symbols = Counter(SYMBOLS.get(int(z), f"Z{z}") for z in record.particles.numbers)
     return {
@@ -226,16 +220,16 @@ def document(result: AuditResult, evidence: Evidence, wall_time_s: float) -> dic
         "system": {
             "title": record.config.title,
             "formula": "".join(f"{s}{n if n > 1 else ''}" for s, n in sorted(symbols.items())),
-            "atoms": record.frames.atoms,
+            "atoms": record.atoms,
             "periodic": record.particles.periodic,
             "degrees_of_freedom": record.particles.degrees_of_freedom,
         },
         "drift": {"conserved": asdict(evidence.drift_conserved), "final_total": asdict(evidence.drift_final)},
         "models": [asdict(row) for row in record.models],
-        "updates": [asdict(update) for update in evidence.replayed.updates],
-        "worst_atoms": worst_atoms(record.frames, evidence.forces),
+        "updates": [asdict(update) for update in evidence.updates],
+        "worst_atoms": evidence.forces.worst,
         "frame_units": FRAME_UNITS,
-        "frames": frame_rows(evidence),
+        "frames": [],
         "versions": versions(),
         "wall_time_s": wall_time_s,
     }
@@ -253,17 +247,23 @@ def versions() -> dict[str, str]:
 
 
 def _write(result: AuditResult, evidence: Evidence, wall_time_s: float) -> None:
-    text = json.dumps(plain(document(result, evidence, wall_time_s)), indent=1, allow_nan=False, ensure_ascii=False)
-    folder, frames = result.path.parent, evidence.record.frames
+    text = _json(document(result, evidence, wall_time_s), indent=1)
+    head, empty, tail = text.partition('"frames": []')
     try:
-        folder.mkdir(exist_ok=True)
         part = result.path.with_suffix(".json.part")
-        part.write_text(text + "\n", encoding="utf-8")
+        with part.open("w", encoding="utf-8") as file:
+            # One frame on each line: as text, too, the frames of a long run are never held all at once.
+            file.write(f"{head}{empty[:-1]}")
+            for i, row in enumerate(frame_rows(evidence)):
+                file.write(("," if i else "") + "\n  " + _json(row))
+            file.write(f"\n ]{tail}\n")
         part.replace(result.path)
-        replayed = evidence.replayed
-        with (folder / "final_model.npz").open("wb") as file:
-            np.savez(file, step=frames.step, potential=replayed.potential_final, forces=replayed.forces_final)
     except OSError as error:
         raise AuditError(
-            f"cannot write the audit to {folder}: {error.strerror}", cure="make the folder writable, or free some space"
+            f"cannot write the audit to {result.path.parent}: {error.strerror}",
+            cure="make the folder writable, or free some space",
         ) from error
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    return json.dumps(plain(value), indent=indent, allow_nan=False, ensure_ascii=False)

@@ -6,16 +6,18 @@ forces, disagreement and the region of each atom in full precision; the keys are
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..ensemble.card import SYMBOLS
 from ..errors import RunDirectoryError
-from ..records.frames import Floats
+from ..records.frames import Frames
 from ..records.run_directory import RunDirectory
 from ..records.segment import box_lengths_and_angles
 from ..units import ANGSTROM_PER_NM, EV_PER_ANGSTROM_PER_KJ_PER_MOL_PER_NM, EV_PER_KJ_PER_MOL, FS_PER_PS
+from .blocks import take
 from .record import Record, read_record, region_flags
 
 if TYPE_CHECKING:
@@ -59,14 +61,13 @@ def export(
     if stride < 1:
         raise RunDirectoryError(f"stride is {stride}", cure="give a whole number from 1 on")
     record = read_record(run)
-    chosen_frames = np.arange(0, len(record.frames), stride)
     part = target.with_name(f".{target.name}.part{SUFFIXES[chosen][0]}")
     try:
         if chosen == "extxyz":
             with part.open("w", encoding="utf-8") as file:
-                file.writelines(extxyz(record, chosen_frames))
+                file.writelines(extxyz(record, stride))
         else:
-            _mdtraj_trajectory(run, record, chosen_frames).save(str(part))
+            _WRITERS[chosen](part, _topology(run, record), trimmed(record, stride))
         part.replace(target)
     except OSError as error:
         raise RunDirectoryError(
@@ -91,27 +92,37 @@ def _format(path: Path, name: str | None) -> str:
     )
 
 
-def extxyz(record: Record, chosen: np.ndarray) -> Iterator[str]:
+def trimmed(record: Record, stride: int) -> Iterator[Frames]:
+    """Every so many-th frame of a record, a few at a time."""
+    done = 0
+    for block in record.blocks():
+        chosen = np.flatnonzero((done + np.arange(len(block))) % stride == 0)
+        done += len(block)
+        if len(chosen):
+            yield take(block, chosen)
+
+
+def extxyz(record: Record, stride: int) -> Iterator[str]:
     """Frames as extended XYZ, one text each: Å, eV, eV/Å, fs.
 
     Args:
         record: of the run.
-        chosen: indices of the frames.
+        stride: every so many-th frame.
 
     Yields:
         One frame. ``disagreement`` (eV/Å) is `nan` where it was not computed; ``region`` is 0 rest, 1 buffer, 2 core;
         ``energy`` (eV) and ``forces`` are of the model that moved the atoms, self energies subtracted.
     """
-    frames, particles = record.frames, record.particles
-    flags = region_flags(frames, record.regions)
-    symbols = [SYMBOLS.get(int(z), "X") for z in particles.numbers]
-    for i in chosen:
-        yield f"{frames.atoms}\n{_comment(record, int(i))}\n"
-        positions = frames.positions[i] * ANGSTROM_PER_NM
-        forces = frames.forces_used[i] * EV_PER_ANGSTROM_PER_KJ_PER_MOL_PER_NM
-        for k, symbol in enumerate(symbols):
-            numbers = " ".join(map(exact, (*positions[k], *forces[k], frames.disagreement[i, k])))
-            yield f"{symbol} {numbers} {flags[i, k]}\n"
+    symbols = [SYMBOLS.get(int(z), "X") for z in record.particles.numbers]
+    for block in trimmed(record, stride):
+        flags = region_flags(block, record.regions)
+        for i in range(len(block)):
+            yield f"{record.atoms}\n{_comment(block, i, record.particles.periodic)}\n"
+            positions = block.positions[i] * ANGSTROM_PER_NM
+            forces = block.forces_used[i] * EV_PER_ANGSTROM_PER_KJ_PER_MOL_PER_NM
+            for k, symbol in enumerate(symbols):
+                numbers = " ".join(map(exact, (*positions[k], *forces[k], block.disagreement[i, k])))
+                yield f"{symbol} {numbers} {flags[i, k]}\n"
 
 
 def exact(value: float) -> str:
@@ -119,8 +130,7 @@ def exact(value: float) -> str:
     return repr(float(value))
 
 
-def _comment(record: Record, i: int) -> str:
-    frames, periodic = record.frames, record.particles.periodic
+def _comment(frames: Frames, i: int, periodic: bool) -> str:
     fields = {
         "Properties": PROPERTIES,
         "energy": exact(frames.potential_used[i] * EV_PER_KJ_PER_MOL),
@@ -137,17 +147,70 @@ def _comment(record: Record, i: int) -> str:
     return " ".join(f"{key}={value}" for key, value in fields.items())
 
 
-def _mdtraj_trajectory(run: RunDirectory, record: Record, chosen: np.ndarray) -> "mdtraj.Trajectory":
-    import mdtraj
+def _topology(run: RunDirectory, record: Record) -> "mdtraj.Topology":
     from mdtraj.formats import HDF5TrajectoryFile
 
     with HDF5TrajectoryFile(str(run.root / record.segments[0].file)) as file:
-        topology = file.topology
-    frames = record.frames
-    lengths: Floats | None = None
-    angles: Floats | None = None
-    if record.particles.periodic:
-        lengths, angles = box_lengths_and_angles(frames.box[chosen])
-    return mdtraj.Trajectory(
-        frames.positions[chosen], topology, time=frames.time[chosen], unitcell_lengths=lengths, unitcell_angles=angles
-    )
+        return file.topology
+
+
+def _cell(frames: Frames) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+    """Lengths (nm) and angles (degrees), or nothing in vacuum."""
+    return box_lengths_and_angles(frames.box) if frames.box.any() else (None, None)
+
+
+def _write_xtc(path: Path, topology: "mdtraj.Topology", blocks: Iterator[Frames]) -> None:
+    from mdtraj.formats import XTCTrajectoryFile
+
+    with XTCTrajectoryFile(str(path), "w") as file:
+        for frames in blocks:
+            box = frames.box.astype(np.float32) if frames.box.any() else None
+            file.write(
+                frames.positions.astype(np.float32),
+                time=frames.time.astype(np.float32),
+                step=frames.step.astype(np.int32),
+                box=box,
+            )
+
+
+def _write_dcd(path: Path, topology: "mdtraj.Topology", blocks: Iterator[Frames]) -> None:
+    from mdtraj.formats import DCDTrajectoryFile
+
+    with DCDTrajectoryFile(str(path), "w") as file:
+        for frames in blocks:
+            lengths, angles = _cell(frames)
+            if lengths is not None and angles is not None:
+                lengths, angles = (lengths * ANGSTROM_PER_NM).astype(np.float32), angles.astype(np.float32)
+            positions = (frames.positions * ANGSTROM_PER_NM).astype(np.float32)
+            file.write(positions, cell_lengths=lengths, cell_angles=angles)
+
+
+def _write_h5(path: Path, topology: "mdtraj.Topology", blocks: Iterator[Frames]) -> None:
+    from mdtraj.formats import HDF5TrajectoryFile
+
+    with HDF5TrajectoryFile(str(path), "w") as file:
+        file.topology = topology
+        for frames in blocks:
+            lengths, angles = _cell(frames)
+            file.write(frames.positions, time=frames.time, cell_lengths=lengths, cell_angles=angles)
+
+
+def _write_pdb(path: Path, topology: "mdtraj.Topology", blocks: Iterator[Frames]) -> None:
+    from mdtraj.formats import PDBTrajectoryFile
+
+    done = 0
+    with PDBTrajectoryFile(str(path), "w") as file:
+        for frames in blocks:
+            lengths, angles = _cell(frames)
+            for i, positions in enumerate(frames.positions):
+                cell = {}
+                if lengths is not None and angles is not None:
+                    cell = {
+                        "unitcell_lengths": tuple(lengths[i] * ANGSTROM_PER_NM),
+                        "unitcell_angles": tuple(angles[i]),
+                    }
+                file.write(positions * ANGSTROM_PER_NM, topology, modelIndex=done, **cell)
+                done += 1
+
+
+_WRITERS = {"xtc": _write_xtc, "dcd": _write_dcd, "h5": _write_h5, "pdb": _write_pdb}

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 class Status(StrEnum):
@@ -89,6 +90,11 @@ def judge(name: str, kind: Kind, problems: Iterable[str], fine: str) -> Check:
         return Check(name=name, kind=kind, status=Status.PASS, why=fine)
     rest = f"; and {len(found) - 3} more" if len(found) > 3 else ""
     return Check(name=name, kind=kind, status=Status.FAIL, why="; ".join(found[:3]) + rest)
+
+
+def largest(series: NDArray[np.float64]) -> float:
+    """Largest absolute value; NaN if any is not finite, or there is none."""
+    return float(np.abs(series).max()) if len(series) and np.isfinite(series).all() else float("nan")
 
 
 def verdict(checks: Iterable[Check]) -> Status:

@@ -1,6 +1,7 @@
-"""The record of a run as the auditor reads it: configuration, frames and tables, all at once."""
+"""The record of a run as the auditor reads it: configuration, tables, and frames a few at a time."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -9,15 +10,17 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from ..config import Config
-from ..errors import AuditError
+from ..errors import AuditError, RunDirectoryError
 from ..records.books import Account, Entry
 from ..records.database import Event, LabelRow, ModelRow, RegionRow, SegmentRow
-from ..records.frames import Frames
-from ..records.run_directory import RunDirectory, read_trajectory
-from ..records.segment import Particles
+from ..records.frames import Frames, Ints
+from ..records.run_directory import RunDirectory
+from ..records.segment import Particles, read_particles
 from ..units import PS_PER_FS
+from .blocks import Held, Series, Source, open_segments, sample_frames, series_of
 
 TABLES = ("segments", "entries", "events", "regions", "models", "labels", "timings")
+VOIDABLE = ("segments", "entries", "models")
 
 #: Classes of atoms in a frame, as they stand in ``region_flags`` and in exported files.
 REST, BUFFER, CORE = 0, 1, 2
@@ -25,11 +28,26 @@ CLASSES = {"core": CORE, "buffer": BUFFER, "rest": REST}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Voided:
+    """What a run wrote and then discarded, when it went back to run a stretch again."""
+
+    segments: list[SegmentRow] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+    models: list[ModelRow] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """Everything that a run wrote down, except weights and labels."""
+    """Everything that a run wrote down, except weights and labels; arrays over atoms are read a few frames at a time.
+
+    Attributes:
+        source: of the frames with all their arrays.
+        series: what is known of each frame without them.
+    """
 
     config: Config
-    frames: Frames
+    source: Source
+    series: Series
     particles: Particles
     segments: list[SegmentRow]
     entries: list[Entry]
@@ -38,15 +56,41 @@ class Record:
     models: list[ModelRow]
     labels: list[LabelRow]
     timings: dict[str, tuple[float, int]]
+    voided: Voided = field(default_factory=Voided)
+
+    def __len__(self) -> int:
+        return len(self.series)
+
+    @property
+    def atoms(self) -> int:
+        """Number of atoms."""
+        return len(self.particles.numbers)
 
     @property
     def timestep_ps(self) -> float:
         """Time step, ps."""
         return self.config.dynamics.timestep_fs * PS_PER_FS
 
+    def blocks(self) -> Iterator[Frames]:
+        """All frames in order, a few at a time; the frames of a block ran on one model (or blend of two)."""
+        return self.source.blocks()
+
+    def rows(self, chosen: Ints) -> Frames:
+        """The frames with these increasing numbers; only they are read."""
+        return self.source.rows(chosen)
+
+    def sample(self, count: int, rng: np.random.Generator) -> Frames:
+        """Frames drawn at random without return, in order of time; only they are read."""
+        return sample_frames(self.source, len(self), count, rng)
+
     def of_account(self, account: Account) -> list[Entry]:
         """The ledger entries of one account, in order."""
         return [entry for entry in self.entries if entry.account == account]
+
+
+def held(frames: Frames) -> dict[str, Any]:
+    """The fields ``source`` and ``series`` of a record whose frames are in memory."""
+    return {"source": Held(frames), "series": series_of(frames)}
 
 
 def read_config(run: RunDirectory) -> Config:
@@ -74,8 +118,11 @@ def read_record(run: RunDirectory) -> Record:
     tables = read_tables(run)
     if not tables["models"]:
         raise AuditError(f"{run.database} names no model", cure="let the run go past its first commit")
-    trajectory = read_trajectory(run)
-    return Record(config=read_config(run), frames=trajectory.frames, particles=trajectory.particles, **tables)
+    if not tables["segments"]:
+        raise RunDirectoryError("the run holds no frames yet", cure="let it run past the first commit")
+    particles = read_particles(run.root / tables["segments"][0].file)
+    source, series = open_segments(run.root, tables["segments"], len(particles.numbers))
+    return Record(config=read_config(run), source=source, series=series, particles=particles, **tables)
 
 
 def read_tables(run: RunDirectory) -> dict[str, Any]:
@@ -86,7 +133,9 @@ def read_tables(run: RunDirectory) -> dict[str, Any]:
     """
     database = run.open_database()
     try:
-        return {name: getattr(database, name)() for name in TABLES}
+        tables = {name: getattr(database, name)() for name in TABLES}
+        voided = {name: getattr(database, name)(void=True) for name in VOIDABLE}
+        return {**tables, "voided": Voided(**voided)}
     finally:
         database.close()
 
@@ -101,3 +150,10 @@ def region_flags(frames: Frames, regions: list[RegionRow]) -> NDArray[np.int8]:
             flags[i, list(row.atoms)] = BUFFER
             flags[i, list(row.core)] = CORE
     return flags
+
+
+def region_sizes(record: Record) -> tuple[Ints, Ints]:
+    """Number of core atoms, and of all atoms of the region, in each frame, shape (f,) each."""
+    sizes = {row.epoch: (len(set(row.core)), len({*row.core, *row.atoms})) for row in record.regions}
+    found = np.array([sizes.get(int(epoch), (0, 0)) for epoch in record.series.region_epoch], dtype=np.int64)
+    return found[:, 0], found[:, 1]

@@ -1,8 +1,8 @@
 """Replay: every model evaluated again on the frames that it is said to have moved.
 
-Three things come of it: energies and forces of the final model on every frame; whether the model that a frame names
-gives the energy and forces stored with it; and whether each booked ΔU is ``U_new(x) − U_old(x)`` at the frame of the
-step of the swap.
+Three things come of it: energies and forces of the final model; whether the model (or blend of two) that a frame names
+gives the energy and forces stored with it; and both energies at each change of model (``updates.py``). Every frame
+is visited once, by all models that it needs together.
 
 How closely two evaluations of one model must agree is measured, not guessed. On up to eight frames the final model is
 evaluated in double precision, and in single precision at positions rounded to single (what a GPU may be handed). Each
@@ -12,29 +12,32 @@ the spread by a factor of three (one case in a thousand, χ²₈). A force compo
 of all draws. In a run of double precision both scale with the ratio of the machine epsilons, down to a floor.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..config import Config
-from ..ensemble.model import AniEnsemble, EnsembleOutput, evaluate
+from ..ensemble.batch import evaluate_models
+from ..ensemble.model import AniEnsemble
 from ..ensemble.weights import load
-from ..records.books import Account
-from ..records.database import ModelRow
-from ..records.frames import Floats
+from ..records.frames import Floats, Frames, Ints
 from ..records.run_directory import RunDirectory
 from ..units import EV_PER_ANGSTROM_PER_KJ_PER_MOL_PER_NM
-from .findings import Check, Finding, Kind, Part, judge
+from .blocks import take
+from .findings import Check, Finding, Kind, Part, judge, largest
 from .record import Record
-
-ProgressCallback = Callable[[int, int], None]
+from .takeovers import takeovers
+from .updates import Jump
 
 NOISE_FRAMES = 8
 ENERGY_FACTOR = 10.0
 FORCE_FACTOR = 5.0
 FORCE_FLOOR_EV_PER_A = 1e-7
 EPSILON_RATIO = float(np.finfo(np.float64).eps / np.finfo(np.float32).eps)
+
+#: Energies, shape (c,), and forces, shape (g, n, 3), of one model on a block.
+Surface = tuple[Floats, Floats]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,46 +49,27 @@ class Tolerance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Update:
-    """One change of model.
-
-    Attributes:
-        step: of the swap.
-        time: ps.
-        model: that came.
-        parent: that went.
-        booked: ΔU in the ledger, kJ/mol; NaN if there is no entry.
-        recomputed: ``U_new(x) − U_old(x)`` at the stored frame, kJ/mol; NaN if it cannot be evaluated.
-        data: of the row of the model.
-    """
-
-    step: int
-    time: float
-    model: str
-    parent: str
-    booked: float
-    recomputed: float
-    data: dict[str, object]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
-    """All evaluations of an audit.
+    """What became of all evaluations; shape (f,) each.
 
     Attributes:
-        potential_final: kJ/mol, shape (f,).
-        forces_final: kJ/mol/nm, shape (f, n, 3).
-        energy_deviation: energy of the model named by the frame minus stored energy, kJ/mol, shape (f,), or NaN.
-        force_deviation: largest component of the same difference of forces, eV/Å, shape (f,), or NaN.
-        updates: the changes of model.
+        potential_final: energy of the final model, kJ/mol.
+        energy_deviation: energy of what the frame names minus the stored energy, kJ/mol; NaN if it cannot be evaluated.
+        force_deviation: largest component of the same difference of forces, eV/Å; NaN if not evaluated.
+        force_relative: median over the atoms of the norm of that difference divided by the norm of the force; likewise.
+        power: ``(F_used − F_f)·v``, kJ/mol/ps; NaN where forces were not evaluated.
+        with_forces: whether forces were evaluated.
+        jumps: both surfaces at the steps where the model changes, by step.
         tolerance: for both deviations.
     """
 
     potential_final: Floats
-    forces_final: Floats
     energy_deviation: Floats
     force_deviation: Floats
-    updates: tuple[Update, ...]
+    force_relative: Floats
+    power: Floats
+    with_forces: np.ndarray
+    jumps: dict[int, Jump]
     tolerance: Tolerance
 
 
@@ -110,150 +94,176 @@ class Shelf:
         return self._kept[name]
 
 
-def replay(run: RunDirectory, record: Record, progress: ProgressCallback | None = None) -> Replay:
-    """Evaluate every frame with the final model and with the model that it names, and every swap with both.
+class Replayer:
+    """Evaluates blocks of frames in order and keeps what is needed of them.
 
     Args:
         run: the run.
         record: what it wrote down.
-        progress: told (frames done, frames in all) after each frame.
+        forces_every: forces on one frame in so many; energies on every one.
     """
-    frames = record.frames
-    final = record.models[-1].id
-    shelf = Shelf(run, record.config, final)
-    potential, forces = np.empty(len(frames)), np.empty(frames.forces_used.shape)
-    energy_deviation, force_deviation = np.full(len(frames), np.nan), np.full(len(frames), np.nan)
-    for i, name in enumerate(frames.model_id):
-        out = _evaluate(shelf, record, final, i)
-        potential[i], forces[i] = (out.energy, out.forces) if out is not None else (np.nan, np.nan)
-        claimed = out if name == final else _evaluate(shelf, record, name, i)
-        if claimed is not None:
-            difference = np.abs(claimed.forces - frames.forces_used[i]).max()
-            energy_deviation[i] = claimed.energy - frames.potential_used[i]
-            force_deviation[i] = difference * EV_PER_ANGSTROM_PER_KJ_PER_MOL_PER_NM
-        if progress is not None:
-            progress(i + 1, len(frames))
-    return Replay(
-        potential_final=potential,
-        forces_final=forces,
-        energy_deviation=energy_deviation,
-        force_deviation=force_deviation,
-        updates=tuple(_updates(shelf, record)),
-        tolerance=measure_tolerance(run, record),
-    )
 
+    def __init__(self, run: RunDirectory, record: Record, forces_every: int) -> None:
+        self._record, self._every = record, forces_every
+        self._final = record.models[-1].id
+        self._shelf = Shelf(run, record.config, self._final)
+        self._exchanges = {step: row for row in takeovers(record.models) for step in row.exchanges}
+        count = len(record)
+        self._columns = {name: np.full(count, np.nan) for name in COLUMNS}
+        self._with_forces = np.arange(count) % forces_every == 0
+        self._jumps: dict[int, Jump] = {}
 
-def _box(record: Record, frame: int) -> Floats | None:
-    return record.frames.box[frame] if record.particles.periodic else None
+    def block(self, start: int, frames: Frames) -> tuple[Ints, Floats]:
+        """Evaluate a block that ran on one model or blend.
 
+        Args:
+            start: number of its first frame.
+            frames: the block.
 
-def _evaluate(shelf: Shelf, record: Record, name: str, frame: int) -> EnsembleOutput | None:
-    model = shelf.get(name)
-    positions = record.frames.positions[frame]
-    if model is None or not np.isfinite(positions).all():
-        return None
-    return evaluate(model, record.particles.numbers, positions, _box(record, frame))
+        Returns:
+            Numbers within the block of the frames whose forces were evaluated, shape (g,), and the forces of the final
+            model on them, kJ/mol/nm, shape (g, n, 3); NaN where positions are not finite.
+        """
+        rows = slice(start, start + len(frames))
+        chosen = np.flatnonzero(self._with_forces[rows])
+        names = dict.fromkeys(name for name in (self._final, frames.model_id[0], frames.blend_id[0]) if name)
+        surfaces = self.evaluate(list(names), frames, chosen)
+        energy, forces = surfaces[self._final]
+        self._columns["potential_final"][rows] = energy
+        self._compare(rows, frames, chosen, surfaces)
+        for i in np.flatnonzero([int(step) in self._exchanges for step in frames.step]):
+            self._jump(frames, int(i))
+        used = frames.forces_used[chosen]
+        power = np.einsum("gni,gni->g", used - forces, frames.velocities[chosen])
+        self._columns["power"][start + chosen] = power
+        return chosen, forces
 
+    def finish(self, tolerance: Tolerance) -> Replay:
+        """What became of it."""
+        return Replay(**self._columns, with_forces=self._with_forces, jumps=self._jumps, tolerance=tolerance)
 
-def _updates(shelf: Shelf, record: Record) -> list[Update]:
-    booked: dict[int, float] = {}
-    for entry in record.of_account(Account.MODEL):
-        booked[entry.step] = booked.get(entry.step, 0.0) + entry.amount
-    at = {int(step): i for i, step in enumerate(record.frames.step)}
-    rows = []
-    for old, new in zip(record.models[:-1], record.models[1:], strict=True):
-        rows.append(
-            Update(
-                step=new.step,
-                time=new.step * record.timestep_ps,
-                model=new.id,
-                parent=old.id,
-                booked=booked.get(new.step, float("nan")),
-                recomputed=_delta_u(shelf, record, old, new, at.get(new.step)),
-                data=new.data,
-            )
+    def evaluate(self, names: Sequence[str], frames: Frames, chosen: Ints) -> dict[str, Surface]:
+        """Energies on every frame of a block and forces on the chosen ones, of every model that is there."""
+        models = {name: model for name in names if (model := self._shelf.get(name)) is not None}
+        result = {
+            name: (np.full(len(frames), np.nan), np.full((len(chosen), frames.atoms, 3), np.nan)) for name in models
+        }
+        finite = np.isfinite(frames.positions).all(axis=(1, 2))
+        wanted = np.zeros(len(frames), dtype=bool)
+        wanted[chosen] = True
+        for forces in (True, False):
+            rows = np.flatnonzero(finite & (wanted == forces))
+            if not len(rows):
+                continue
+            positions, boxes = frames.positions[rows], self._boxes(frames, rows)
+            numbers = self._record.particles.numbers
+            outputs = evaluate_models(list(models.values()), numbers, positions, boxes, forces=forces)
+            for (energy, force), out in zip(result.values(), outputs, strict=True):
+                energy[rows] = out.energy
+                if out.forces is not None:
+                    force[np.searchsorted(chosen, rows)] = out.forces
+        return result
+
+    def _boxes(self, frames: Frames, rows: Ints) -> Floats | None:
+        return frames.box[rows] if self._record.particles.periodic else None
+
+    def _compare(self, rows: slice, frames: Frames, chosen: Ints, surfaces: dict[str, Surface]) -> None:
+        """What the frames name against what they hold."""
+        name, blend = frames.model_id[0], frames.blend_id[0]
+        if name not in surfaces or (blend and blend not in surfaces):
+            return
+        energy, forces = surfaces[name]
+        if blend:
+            weight = frames.blend
+            energy = (1.0 - weight) * energy + weight * surfaces[blend][0]
+            part = weight[chosen, None, None]
+            forces = (1.0 - part) * forces + part * surfaces[blend][1]
+        self._columns["energy_deviation"][rows] = energy - frames.potential_used
+        used = frames.forces_used[chosen]
+        wrong = forces - used
+        size = np.linalg.norm(used, axis=2)
+        relative = np.linalg.norm(wrong, axis=2) / np.where(size > 0.0, size, np.nan)
+        at = rows.start + chosen
+        largest = np.abs(wrong).max(axis=(1, 2)) * EV_PER_ANGSTROM_PER_KJ_PER_MOL_PER_NM
+        self._columns["force_deviation"][at] = largest
+        self._columns["force_relative"][at] = np.median(relative, axis=1)
+
+    def _jump(self, frames: Frames, i: int) -> None:
+        """Both surfaces at a change of model, and how fast the new one parts from the final model."""
+        row = self._exchanges[int(frames.step[i])]
+        frame = take(frames, np.array([i]))
+        found = self.evaluate(list(dict.fromkeys((row.parent, row.model, self._final))), frame, np.array([0]))
+        if row.parent not in found or row.model not in found:
+            return
+        power = np.einsum("ni,ni->", found[row.model][1][0] - found[self._final][1][0], frame.velocities[0])
+        self._jumps[int(frames.step[i])] = Jump(
+            old=float(found[row.parent][0][0]), new=float(found[row.model][0][0]), power=float(power)
         )
-    return rows
 
 
-def _delta_u(shelf: Shelf, record: Record, old: ModelRow, new: ModelRow, frame: int | None) -> float:
-    if frame is None:
-        return float("nan")
-    before, after = (_evaluate(shelf, record, row.id, frame) for row in (old, new))
-    return float("nan") if before is None or after is None else after.energy - before.energy
+COLUMNS = ("potential_final", "energy_deviation", "force_deviation", "force_relative", "power")
 
 
 def measure_tolerance(run: RunDirectory, record: Record) -> Tolerance:
     """Measure rounding on a few frames, as the head of this module says."""
     path = str(run.model(record.models[-1].id))
     single, double = load(path, "single"), load(path, "double")
-    chosen = np.unique(np.linspace(0, len(record.frames) - 1, NOISE_FRAMES).round().astype(int))
-    energies, forces = [], []
-    for i in chosen:
-        positions, numbers, box = record.frames.positions[i], record.particles.numbers, _box(record, int(i))
-        if not np.isfinite(positions).all():
-            continue
-        rounded = evaluate(single, numbers, positions.astype(np.float32).astype(np.float64), box)
-        exact = evaluate(double, numbers, positions, box)
-        energies.append(rounded.energy - exact.energy)
-        forces.append(float(np.abs(rounded.forces - exact.forces).max()))
+    frames = record.rows(np.unique(np.linspace(0, len(record) - 1, NOISE_FRAMES).round().astype(int)))
+    frames = take(frames, np.flatnonzero(np.isfinite(frames.positions).all(axis=(1, 2))))
+    numbers, boxes = record.particles.numbers, frames.box if record.particles.periodic else None
+    (rounded,) = evaluate_models([single], numbers, frames.positions.astype(np.float32).astype(np.float64), boxes)
+    (exact,) = evaluate_models([double], numbers, frames.positions, boxes)
+    energies, forces = rounded.energy - exact.energy, np.zeros(0)
+    if rounded.forces is not None and exact.forces is not None:
+        forces = np.abs(rounded.forces - exact.forces).ravel()
     scale = 1.0 if record.config.ensemble.precision == "single" else EPSILON_RATIO
-    energy = ENERGY_FACTOR * scale * float(np.sqrt(np.mean(np.square(energies)))) if energies else 0.0
-    force = FORCE_FACTOR * scale * max(forces, default=0.0) * EV_PER_ANGSTROM_PER_KJ_PER_MOL_PER_NM
+    energy = ENERGY_FACTOR * scale * float(np.sqrt(np.mean(np.square(energies)))) if len(energies) else 0.0
+    force = FORCE_FACTOR * scale * float(forces.max(initial=0.0)) * EV_PER_ANGSTROM_PER_KJ_PER_MOL_PER_NM
     floor = record.config.audit.identity_kj_per_mol
     return Tolerance(energy=max(energy, floor), force=max(force, FORCE_FLOOR_EV_PER_A))
 
 
 def replay_part(record: Record, done: Replay) -> Part:
-    """The checks ``replay`` and ``model_updates`` with their numbers."""
-    findings = [
-        Finding(name="replay_energy_max_deviation", value=_largest(done.energy_deviation), expected=0.0, unit="kJ/mol"),
-        Finding(name="replay_force_max_deviation", value=_largest(done.force_deviation), expected=0.0, unit="eV/Å"),
+    """The check ``replay`` with its numbers."""
+    force, relative = done.force_deviation[done.with_forces], done.force_relative[done.with_forces]
+    known = relative[np.isfinite(relative)]
+    findings = (
+        Finding(name="replay_energy_max_deviation", value=largest(done.energy_deviation), expected=0.0, unit="kJ/mol"),
+        Finding(name="replay_force_max_deviation", value=largest(force), expected=0.0, unit="eV/Å"),
+        Finding(
+            name="replay_force_median_relative",
+            value=float(np.median(known)) if len(known) else np.nan,
+            expected=0.0,
+            unit="1",
+        ),
         Finding(name="replay_energy_tolerance", value=done.tolerance.energy, unit="kJ/mol"),
         Finding(name="replay_force_tolerance", value=done.tolerance.force, unit="eV/Å"),
-    ]
-    for update in done.updates:
-        name = f"delta_u_step_{update.step}"
-        findings.append(Finding(name=name, value=update.booked, expected=update.recomputed, unit="kJ/mol"))
-    return Part(checks=(_replay_check(record, done), _updates_check(done)), findings=tuple(findings))
+        Finding(name="frames_with_forces", value=float(done.with_forces.sum()), unit="1"),
+    )
+    return Part(checks=(_replay_check(record, done),), findings=findings)
 
 
 def _replay_check(record: Record, done: Replay) -> Check:
-    energy, force, frames = np.abs(done.energy_deviation), done.force_deviation, record.frames
-    bad = np.flatnonzero(~((energy <= done.tolerance.energy) & (force <= done.tolerance.force)))
+    limit, series = done.tolerance, record.series
+    energy, force = np.abs(done.energy_deviation), done.force_deviation
+    bad = np.flatnonzero(~((energy <= limit.energy) & ((force <= limit.force) | ~done.with_forces)))
     problems = []
-    limit = done.tolerance
     if len(bad):
         first = int(bad[0])
         problems.append(
-            f"in {len(bad)} of {len(frames)} frames the model that the frame names does not give what is stored, "
-            f"first at step {int(frames.step[first])}: energy off by {done.energy_deviation[first]:.3g} kJ/mol "
+            f"in {len(bad)} of {len(series)} frames the model that the frame names does not give what is stored, "
+            f"first at step {int(series.step[first])}: energy off by {done.energy_deviation[first]:.3g} kJ/mol "
             f"(≤ {limit.energy:.2g}), a force component by {force[first]:.3g} eV/Å (≤ {limit.force:.2g})"
         )
     fine = (
-        f"every frame's model gives its stored energy within {_largest(energy):.2g} kJ/mol (≤ {limit.energy:.2g}) "
-        f"and its forces within {_largest(force):.2g} eV/Å (≤ {limit.force:.2g})"
+        f"every frame's model gives its stored energy within {largest(energy):.2g} kJ/mol (≤ {limit.energy:.2g}) "
+        f"and its forces within {largest(force[done.with_forces]):.2g} eV/Å (≤ {limit.force:.2g})"
+        + thinned(done.with_forces)
     )
     return judge("replay", Kind.INTEGRITY, problems, fine)
 
 
-def _updates_check(done: Replay) -> Check:
-    # A difference of two energies carries the rounding of both.
-    tolerance = np.sqrt(2.0) * done.tolerance.energy
-    problems = []
-    for update in done.updates:
-        if not np.isfinite(update.booked):
-            problems.append(f"the change of model at step {update.step} is not booked")
-        elif not np.isfinite(update.recomputed):
-            problems.append(f"the ΔU of step {update.step} cannot be checked: no frame or no model is stored for it")
-        elif abs(update.booked - update.recomputed) > tolerance:
-            problems.append(
-                f"at step {update.step} the ledger books ΔU = {update.booked:.6g} kJ/mol, the models give "
-                f"{update.recomputed:.6g} (tolerance {tolerance:.2g})"
-            )
-    fine = f"all booked ΔU ({len(done.updates)}) are U_new − U_old at their frames, within {tolerance:.2g} kJ/mol"
-    return judge("model_updates", Kind.INTEGRITY, problems, fine)
-
-
-def _largest(series: Floats) -> float:
-    return float(np.abs(series).max()) if np.isfinite(series).all() else float("nan")
+def thinned(with_forces: np.ndarray) -> str:
+    """A clause that says how many frames had their forces evaluated, empty if all had."""
+    count = int(with_forces.sum())
+    return "" if count == len(with_forces) else f"; forces were evaluated on {count} of {len(with_forces)} frames"

@@ -16,7 +16,7 @@ from ..records.segment import read_particles
 from ..units import PS_PER_FS
 from .audit import FORMAT_VERSION
 from .naming import Names, names
-from .record import read_config, read_tables
+from .record import Voided, read_config, read_tables
 
 #: One point of a learning curve: epoch, force RMSE (eV/Å), largest residual (eV/Å).
 Curve = NDArray[np.float64]
@@ -60,6 +60,7 @@ class Story:
     models: list[ModelRow]
     labels: list[LabelRow]
     timings: dict[str, tuple[float, int]]
+    voided: Voided
     names: Names
     attempts: list[UpdateAttempt]
 

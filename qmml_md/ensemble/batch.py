@@ -74,9 +74,9 @@ def evaluate_models(
             _evaluate_chunk(chosen, numbers, positions[rows], None if boxes is None else boxes[rows], forces)
             for rows in _chunks(len(positions), len(numbers))
         ]
-        for k, outputs in zip(group, zip(*parts, strict=True), strict=True):
-            found[k] = _joined(outputs, len(numbers), forces)
-    return [found.get(k, _joined((), len(numbers), forces)) for k in range(len(models))]
+        for i, k in enumerate(group):
+            found[k] = _joined([part[i] for part in parts], len(numbers), forces)
+    return [found[k] for k in range(len(models))]
 
 
 def same_descriptor(a: AniEnsemble, b: AniEnsemble) -> bool:

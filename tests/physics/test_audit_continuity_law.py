@@ -1,11 +1,13 @@
 """Frames of one motion are told from frames of two: the law of the interpolation, on a harmonic oscillator."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.random import default_rng
 
-from qmml_md.analysis.integrity import FASTEST_VIBRATION_PER_PS, LARGEST_UNEXPLAINED, unexplained_motion
-from qmml_md.analysis.record import Record
+from qmml_md.analysis.motion import FASTEST_VIBRATION_PER_PS, LARGEST_UNEXPLAINED, unexplained_motion
+from qmml_md.analysis.record import Record, held
 from qmml_md.config import Config
 from qmml_md.records.frames import Frame, stack
 from qmml_md.records.segment import Particles
@@ -47,7 +49,7 @@ def oscillators(theta, frames=60, *, shuffle=False):
     dynamics = {"integrator": "verlet", "timestep_fs": theta / OMEGA * 1e3}
     config = Config.model_validate({"system": {"structure": "x.pdb"}, "dynamics": dynamics})
     tables = {name: [] for name in ("segments", "entries", "events", "regions", "models", "labels")}
-    return Record(config=config, frames=stack(rows, "m"), particles=particles, timings={}, **tables)
+    return Record(config=config, **held(stack(rows, "m")), particles=particles, timings={}, **tables)
 
 
 @pytest.mark.parametrize("theta", [0.1, 0.5, 1.0, 1.4])
@@ -80,8 +82,5 @@ def test_intervals_that_are_too_long_are_not_judged():
 
 def stack_every(record, stride):
     """The same record with only every so many-th frame."""
-    from dataclasses import fields, replace
-
-    frames = record.frames
-    thin = {f.name: getattr(frames, f.name)[::stride] for f in fields(frames)}
-    return replace(record, frames=type(frames)(**thin))
+    chosen = np.arange(0, len(record), stride)
+    return replace(record, **held(record.rows(chosen)))

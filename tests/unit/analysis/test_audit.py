@@ -3,13 +3,14 @@
 import dataclasses
 import json
 
+import h5py
 import numpy as np
 import pytest
 
 from qmml_md.analysis.audit import audit
 from qmml_md.analysis.findings import Status
 from qmml_md.errors import AuditError, RunDirectoryError
-from qmml_md.records.run_directory import RunDirectory
+from qmml_md.records.run_directory import RunDirectory, read_trajectory
 
 
 def read(path):
@@ -42,25 +43,29 @@ def test_identity_closes_in_every_frame(run):
 
 
 def test_final_model_agrees_where_it_moved_the_atoms_and_not_before(run, told):
-    document = read(audit(run).path)
+    result = audit(run)
+    document = read(result.path)
     swap = told.swaps[1]
     before = [row["force_rmse"] for row in document["frames"] if row["step"] <= swap]
     after = [row["force_rmse"] for row in document["frames"] if row["step"] > swap]
     assert min(before) > 1e-3
-    assert max(after) == 0.0
+    # Batches add in another order: what is left is rounding of single precision, far below the tolerance for it.
+    assert max(after) <= values(result, "replay_force_tolerance")[0]
 
 
 def test_arrays_of_the_final_model_reproduce_the_force_errors(run):
     result = audit(run)
-    with np.load(run.audit / "final_model.npz") as arrays:
-        from qmml_md.records.run_directory import read_trajectory
-
-        frames = read_trajectory(run).frames
-        difference = (arrays["forces"] - frames.forces_used) / 964.8533212331002
-        assert arrays["step"].tolist() == frames.step.tolist()
+    frames = read_trajectory(run).frames
+    with h5py.File(run.audit / "final_model.h5") as file:
+        difference = (file["forces"][...] - frames.forces_used) / 964.8533212331002
+        assert file["step"][...].tolist() == file["forces_step"][...].tolist() == frames.step.tolist()
+        assert len(file["potential"]) == len(frames)
     assert values(result, "force_rmse")[0] == pytest.approx(np.sqrt((difference**2).mean()), rel=1e-9)
     assert values(result, "force_maxresid")[0] == pytest.approx(np.abs(difference).max(), rel=1e-9)
-    assert values(result, "force_p95")[0] == pytest.approx(np.percentile(np.abs(difference), 95), rel=1e-9)
+    exact = np.percentile(np.abs(difference), 95, method="inverted_cdf")
+    # The upper end of a bin, a thousand of which make a decade: at most 10^0.001 − 1 = 0.23 % above.
+    assert exact <= values(result, "force_p95")[0] * (1 + 1e-12)
+    assert values(result, "force_p95")[0] <= exact * 1.00231
     assert values(result, "force_C_rmse")[0] == pytest.approx(np.sqrt((difference[:, :2] ** 2).mean()), rel=1e-9)
 
 
@@ -107,7 +112,16 @@ def test_progress_is_told_of_every_frame(run, told):
 
 def test_units_of_all_columns_are_stated(run):
     document = read(audit(run).path)
-    unitless = {"step", "model", "region_epoch", "core_atoms", "region_atoms", "out_of_tolerance"}
+    unitless = {
+        "step",
+        "model",
+        "region_epoch",
+        "blend",
+        "core_atoms",
+        "region_atoms",
+        "forces_evaluated",
+        "out_of_tolerance",
+    }
     assert set(document["frames"][0]) == set(document["frame_units"]) | unitless
     assert all(finding["unit"] for finding in document["findings"])
 

@@ -114,7 +114,7 @@ SABOTAGE = [
     (positions_in_another_unit, {"replay", "continuity", "model_updates"}),
     (scale_forces, {"replay"}),
     (scale_forces_of_one_frame, {"replay"}),
-    (energies_in_electronvolt, {"identity", "replay"}),
+    (energies_in_electronvolt, {"identity", "replay", "ledger"}),
     (miscount_the_entries, {"ledger", "identity"}),
     (book_heat_in_nve, {"ledger"}),
     (clock_runs_wrong, {"order"}),
