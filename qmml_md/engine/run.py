@@ -71,14 +71,15 @@ class Run:
     def finish(self, kind: str, message: str) -> None:
         """Commit what is left with a last event."""
         self.note(kind, message)
-        self.commit()
+        # Where somebody happened to stop is no place to go back to: an uninterrupted run would not know it.
+        self.commit(scheduled=False)
         self._tell("done", force=True)
 
-    def commit(self) -> None:
+    def commit(self, *, scheduled: bool = True) -> None:
         """Make everything up to this step true."""
         self._tell("io", force=True)
         parts, state = self._parts, self.state
-        if state.trusted and state.step > state.good_step:
+        if scheduled and state.trusted and state.step > state.good_step:
             state.good, state.good_step, state.rewinds = parts.journal.next_checkpoint, state.step, 0
         exact, portable = parts.simulation.checkpoint()
         pool, keys = parts.learner.pool, [label.key for label in parts.learner.labels]

@@ -1,6 +1,5 @@
 """Stopping and going on: what comes out is what an uninterrupted run would have given."""
 
-import os
 import signal
 import threading
 from pathlib import Path
@@ -9,9 +8,8 @@ import numpy as np
 import pytest
 import yaml
 
-from qmml_md.config import Config
 from qmml_md.engine.loop import resume, start
-from qmml_md.engine.progress import Silent, Status
+from qmml_md.engine.progress import Silent
 from qmml_md.ensemble import weights
 from qmml_md.errors import DynamicsError, RunDirectoryError
 from qmml_md.records.run_directory import RunDirectory, read_trajectory
@@ -19,98 +17,34 @@ from qmml_md.records.run_directory import RunDirectory, read_trajectory
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def configuration(**changes: dict) -> Config:
-    """Ethanol on the tiny ensemble, one label of Hartree-Fock in a minimal basis, one thread."""
-    plain = {
-        "system": {"structure": str(ROOT / "examples" / "ethanol_nve" / "ethanol.pdb")},
-        "ensemble": {
-            "weights": str(ROOT / "tests" / "data" / "ani_mini.safetensors"),
-            "threads": 1,
-            "platform": "Reference",
-        },
-        "dynamics": {"integrator": "langevin", "timestep_fs": 0.25, "steps": 60, "equilibration_steps": 20},
-        "region": {"check_every_steps": 20, "enter_eV_per_A": 0.02, "stay_eV_per_A": 0.01},
-        "reference": {"method": "hf", "basis": "sto-3g", "density_fit": False, "max_labels": 1},
-        # A random network cannot reach ANI's tolerance on another level of theory; these let it learn something.
-        "learning": {
-            "max_epochs": 200,
-            "learning_rate": 3e-3,
-            "force_rmse_eV_per_A": 0.3,
-            "force_maxresid_eV_per_A": 2.0,
-            "max_anchor_shift_eV_per_A": 5.0,
-            "anchor_weight": 0.01,
-            "energy_weight": 0.01,
-        },
-        "output": {"frame_every_steps": 5, "commit_every_steps": 20},
-    }
-    for section, values in changes.items():
-        plain[section] = {**plain[section], **values}
-    return Config.model_validate(plain)
-
-
-class StopAt(Silent):
-    """Sends a signal to its own process when a step is reached."""
-
-    def __init__(self, step: int, number: int = signal.SIGTERM) -> None:
-        self.step, self.number, self.sent = step, number, False
-
-    def status(self, status: Status) -> None:
-        if status.stage == "md" and status.step >= self.step and not self.sent:
-            self.sent = True
-            os.kill(os.getpid(), self.number)
-
-
-@pytest.fixture(autouse=True)
-def talkative(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tell of every step, so that a signal arrives at the step that the test names."""
-    monkeypatch.setattr("qmml_md.engine.teller.TELL_EVERY_S", 0.0)
+pytestmark = pytest.mark.usefixtures("talkative")
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+def whole(small, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     """The run that was never interrupted."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    return start(configuration(), config_dir=ROOT, out=out, progress=Silent())
+    return start(small.configuration(), config_dir=ROOT, out=out, progress=Silent())
 
 
-def everything(run: RunDirectory) -> dict[str, object]:
-    """What two equal runs have in common."""
-    database = run.open_database()
-    try:
-        frames = read_trajectory(run).frames
-        return {
-            "positions": frames.positions.tobytes(),
-            "velocities": frames.velocities.tobytes(),
-            "forces": frames.forces_used.tobytes(),
-            "conserved": frames.conserved.tobytes(),
-            "steps": frames.step.tolist(),
-            "ledger": [(e.step, str(e.account), e.amount) for e in database.entries()],
-            "models": [m.id for m in database.models()],
-            "labels": [x.key for x in database.labels()],
-            "regions": [(r.epoch, r.step, r.atoms) for r in database.regions()],
-        }
-    finally:
-        database.close()
+def test_the_run_learned_something(small, whole: RunDirectory) -> None:
+    assert len(small.everything(whole)["models"]) == 2
 
 
-def test_the_run_learned_something(whole: RunDirectory) -> None:
-    assert len(everything(whole)["models"]) == 2
+def test_equal_seeds_give_equal_runs(small, whole: RunDirectory, tmp_path: Path) -> None:
+    again = start(small.configuration(), config_dir=ROOT, out=tmp_path / "run", progress=Silent())
+    assert small.everything(again) == small.everything(whole)
 
 
-def test_equal_seeds_give_equal_runs(whole: RunDirectory, tmp_path: Path) -> None:
-    again = start(configuration(), config_dir=ROOT, out=tmp_path / "run", progress=Silent())
-    assert everything(again) == everything(whole)
-
-
-def test_another_seed_gives_another_run(whole: RunDirectory, tmp_path: Path) -> None:
-    other = start(configuration(dynamics={"seed": 2}), config_dir=ROOT, out=tmp_path / "run", progress=Silent())
-    assert everything(other)["positions"] != everything(whole)["positions"]
+def test_another_seed_gives_another_run(small, whole: RunDirectory, tmp_path: Path) -> None:
+    other = start(small.configuration(dynamics={"seed": 2}), config_dir=ROOT, out=tmp_path / "run", progress=Silent())
+    assert small.everything(other)["positions"] != small.everything(whole)["positions"]
 
 
 @pytest.mark.parametrize(("step", "number"), [(7, signal.SIGTERM), (33, signal.SIGINT), (40, signal.SIGTERM)])
-def test_resumed_equals_uninterrupted(whole: RunDirectory, tmp_path: Path, step: int, number: int) -> None:
+def test_resumed_equals_uninterrupted(small, whole: RunDirectory, tmp_path: Path, step: int, number: int) -> None:
     out = tmp_path / "run"
-    run = start(configuration(), config_dir=ROOT, out=out, progress=StopAt(step, number))
+    run = start(small.configuration(), config_dir=ROOT, out=out, progress=small.StopAt(step, number))
     database = run.open_database()
     last, checkpoint = database.events()[-1], database.last_checkpoint()
     database.close()
@@ -118,15 +52,15 @@ def test_resumed_equals_uninterrupted(whole: RunDirectory, tmp_path: Path, step:
     assert checkpoint is not None
     assert checkpoint[1] == step
     resume(out, progress=Silent())
-    assert everything(run) == everything(whole)
+    assert small.everything(run) == small.everything(whole)
 
 
-def test_many_stops(whole: RunDirectory, tmp_path: Path) -> None:
+def test_many_stops(small, whole: RunDirectory, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    run = start(configuration(), config_dir=ROOT, out=out, progress=StopAt(3))
+    run = start(small.configuration(), config_dir=ROOT, out=out, progress=small.StopAt(3))
     stops = 1
     for step in (4, 19, 20, 21, 47):
-        resume(out, progress=StopAt(step))
+        resume(out, progress=small.StopAt(step))
         stops += 1
     resume(out, progress=Silent())
     database = run.open_database()
@@ -134,7 +68,7 @@ def test_many_stops(whole: RunDirectory, tmp_path: Path) -> None:
     database.close()
     assert kinds.count("stop") == stops
     assert kinds[-1] == "finish"
-    assert everything(run) == everything(whole)
+    assert small.everything(run) == small.everything(whole)
     assert len(list((out / "checkpoints").iterdir())) == 2
 
 
@@ -143,9 +77,9 @@ def test_a_finished_run_is_not_resumed(whole: RunDirectory) -> None:
         resume(whole.root, progress=Silent())
 
 
-def test_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
+def test_damaged_checkpoint_is_refused(small, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    run = start(configuration(reference={"max_labels": 0}), config_dir=ROOT, out=out, progress=StopAt(0))
+    run = start(small.configuration(reference={"max_labels": 0}), config_dir=ROOT, out=out, progress=small.StopAt(0))
     newest = sorted((out / "checkpoints").iterdir())[-1] / "state.json"
     newest.write_text(newest.read_text().replace("0", "1", 1))
     assert run.root == out
@@ -153,13 +87,13 @@ def test_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
         resume(out, progress=Silent())
 
 
-def test_exploding_dynamics_stop_with_a_reason(tmp_path: Path) -> None:
+def test_exploding_dynamics_stop_with_a_reason(small, tmp_path: Path) -> None:
     # A surface ten thousand times too steep.
     ensemble = weights.load(str(ROOT / "tests" / "data" / "ani_mini.safetensors"))
     for network in ensemble.networks:
         network.last.weight.data.mul_(1e4)
     weights.save(ensemble, tmp_path / "steep.safetensors")
-    config = configuration(
+    config = small.configuration(
         ensemble={"weights": str(tmp_path / "steep.safetensors")},
         dynamics={"minimise": False, "equilibration_steps": 0},
         reference={"max_labels": 0},
@@ -174,9 +108,9 @@ def test_handlers_are_given_back() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_looking_more_often_does_not_change_the_run(whole: RunDirectory, tmp_path: Path) -> None:
-    often = configuration(output={"frame_every_steps": 1}, reference={"max_labels": 0})
-    seldom = configuration(output={"frame_every_steps": 20}, reference={"max_labels": 0})
+def test_looking_more_often_does_not_change_the_run(small, whole: RunDirectory, tmp_path: Path) -> None:
+    often = small.configuration(output={"frame_every_steps": 1}, reference={"max_labels": 0})
+    seldom = small.configuration(output={"frame_every_steps": 20}, reference={"max_labels": 0})
     ends = []
     for name, config in (("often", often), ("seldom", seldom)):
         run = start(config, config_dir=ROOT, out=tmp_path / name, progress=Silent())
@@ -184,11 +118,11 @@ def test_looking_more_often_does_not_change_the_run(whole: RunDirectory, tmp_pat
     assert np.array_equal(*ends)
 
 
-def test_both_forces_give_the_same_run(tmp_path: Path) -> None:
+def test_both_forces_give_the_same_run(small, tmp_path: Path) -> None:
     ends = []
     for kind in ("torchforce", "pythonforce"):
         changes = {"force": kind, "precision": "double"}
-        config = configuration(ensemble=changes, dynamics={"steps": 20}, reference={"max_labels": 0})
+        config = small.configuration(ensemble=changes, dynamics={"steps": 20}, reference={"max_labels": 0})
         run = start(config, config_dir=ROOT, out=tmp_path / kind, progress=Silent())
         ends.append(read_trajectory(run).frames.positions[-1])
     # Forces equal to float64 rounding, 1e-12 relative; 5 fs is too short for chaos to raise that above 1e-9 nm.
