@@ -110,7 +110,7 @@ def model_problems(record: Record) -> Iterator[str]:
     for child, parent in zip(models[1:], models[:-1], strict=True):
         if child.parent != parent.id:
             yield f"model {child.id[:12]} names the parent {child.parent[:12]}, but {parent.id[:12]} came before it"
-    schedule = Schedule(models)
+    schedule = Schedule(models[0].id, record.takeovers)
     for i, step in enumerate(series.step):
         model, blend, weight = schedule.at(int(step))
         if series.model_id[i] != model:

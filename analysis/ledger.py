@@ -12,7 +12,6 @@ import numpy as np
 from ..records.books import Account, Entry
 from .findings import Kind, Part, judge
 from .record import Record
-from .takeovers import takeovers
 from .updates import due
 
 THERMOSTATS = ("langevin", "bussi", "nose_hoover")
@@ -35,7 +34,7 @@ def ledger_part(record: Record, energy_tolerance: float) -> Part:
 def ledger_problems(record: Record, energy_tolerance: float) -> Iterator[str]:
     """Everything that cannot be true of the ledger; arguments as for ``ledger_part``."""
     yield from _position_problems(record)
-    yield from _update_problems(record)
+    yield from _update_problems(record, energy_tolerance)
     yield from _account_problems(record)
     yield from _heat_problems(record)
     yield from _frame_problems(record, energy_tolerance)
@@ -59,24 +58,31 @@ def _position_problems(record: Record) -> Iterator[str]:
             yield f"the frame of step {step} leaves out an entry of step {steps[n]}"
 
 
-def _update_problems(record: Record) -> Iterator[str]:
+def _update_problems(record: Record, energy_tolerance: float) -> Iterator[str]:
     """One entry for each change of model, or for each step of a ramp."""
-    rows = takeovers(record.models)
+    rows = record.takeovers
+    ends = {row.last for row in rows if row.policy == "ramp"}
     for account, ramps, what in (
         (Account.MODEL, False, "changes of model"),
         (Account.RAMP, True, "steps of a ramp"),
     ):
         expected = [step for row in rows if (row.policy == "ramp") == ramps for step in due(row, record)]
-        booked = [entry.step for entry in record.of_account(account)]
+        booked = [entry.step for entry in record.of_account(account) if not _rounding(entry, ends, energy_tolerance)]
         if booked != expected:
             missing, extra = sorted(set(expected) - set(booked)), sorted(set(booked) - set(expected))
             detail = f" (none at step {missing[0]})" if missing else f" (step {extra[0]} has none)" if extra else ""
             yield f"{len(expected)} {what} but {len(booked)} entries that book one{detail}"
 
 
+def _rounding(entry: Entry, ends: set[int], energy_tolerance: float) -> bool:
+    """Where a ramp ends, a device may round the blend of weight one otherwise than the new model alone."""
+    return entry.account == Account.RAMP and entry.step in ends and abs(entry.amount) <= energy_tolerance
+
+
 def _account_problems(record: Record) -> Iterator[str]:
     """Accounts that the configuration cannot fill, and exchanges that it asks for and nobody booked."""
-    dynamics, last = record.config.dynamics, int(record.series.step[-1])
+    dynamics, first, last = record.config.dynamics, int(record.series.step[0]), int(record.series.step[-1])
+    redraw = dynamics.redraw_velocities_every_steps
     heat = [entry for entry in record.of_account(Account.HEAT) if entry.before != 0.0 or entry.after != 0.0]
     if dynamics.integrator not in THERMOSTATS and heat:
         name = "velocity Verlet" if dynamics.integrator == "verlet" else dynamics.integrator
@@ -85,14 +91,19 @@ def _account_problems(record: Record) -> Iterator[str]:
         yield "no pressure was asked for, but the ledger books moves of a barostat"
     for account, every, what in (
         (Account.COM, dynamics.remove_com_every_steps, "removals of the centre-of-mass motion"),
-        (Account.VELOCITIES, dynamics.redraw_velocities_every_steps, "draws of the velocities"),
+        (Account.VELOCITIES, redraw, "draws of the velocities"),
     ):
         booked = {entry.step for entry in record.of_account(account)}
         if every == 0 and booked:
             yield f"no {what} were asked for, but the ledger books {len(booked)} of them"
         elif every:
-            # The exchange of the last step comes after the last frame, if it comes at all.
-            missing = [step for step in range(every, last, every) if step not in booked]
+            # The exchange of the last step comes after the last frame, if it comes at all; velocities that are drawn
+            # anew have no motion of the centre of mass that were to be removed.
+            drawn = redraw if account == Account.COM else 0
+            due_steps = (
+                step for step in range(every, last, every) if step > first and not (drawn and step % drawn == 0)
+            )
+            missing = [step for step in due_steps if step not in booked]
             odd = sorted(step for step in booked if step % every)
             if missing:
                 yield f"{what} were due every {every} steps, {len(missing)} are not booked, first at step {missing[0]}"

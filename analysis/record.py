@@ -18,6 +18,7 @@ from ..records.run_directory import RunDirectory
 from ..records.segment import Particles, read_particles
 from ..units import PS_PER_FS
 from .blocks import Held, Series, Source, open_segments, sample_frames, series_of
+from .takeovers import Takeover, takeovers
 
 TABLES = ("segments", "entries", "events", "regions", "models", "labels", "timings")
 VOIDABLE = ("segments", "entries", "models")
@@ -70,6 +71,11 @@ class Record:
     def timestep_ps(self) -> float:
         """Time step, ps."""
         return self.config.dynamics.timestep_fs * PS_PER_FS
+
+    @property
+    def takeovers(self) -> list[Takeover]:
+        """The changes of model, in order."""
+        return takeovers(self.models, self.events)
 
     def blocks(self) -> Iterator[Frames]:
         """All frames in order, a few at a time; the frames of a block ran on one model (or blend of two)."""

@@ -27,7 +27,6 @@ from ..units import EV_PER_ANGSTROM_PER_KJ_PER_MOL_PER_NM
 from .blocks import take
 from .findings import Check, Finding, Kind, Part, judge, largest
 from .record import Record
-from .takeovers import takeovers
 from .updates import Jump
 
 NOISE_FRAMES = 8
@@ -107,7 +106,7 @@ class Replayer:
         self._record, self._every = record, forces_every
         self._final = record.models[-1].id
         self._shelf = Shelf(run, record.config, self._final)
-        self._exchanges = {step: row for row in takeovers(record.models) for step in row.exchanges}
+        self._exchanges = {step: row for row in record.takeovers for step in row.exchanges}
         count = len(record)
         self._columns = {name: np.full(count, np.nan) for name in COLUMNS}
         self._with_forces = np.arange(count) % forces_every == 0
@@ -132,7 +131,7 @@ class Replayer:
         self._columns["potential_final"][rows] = energy
         self._compare(rows, frames, chosen, surfaces)
         for i in np.flatnonzero([int(step) in self._exchanges for step in frames.step]):
-            self._jump(frames, int(i))
+            self._jump(frames, int(i), surfaces)
         used = frames.forces_used[chosen]
         power = np.einsum("gni,gni->g", used - forces, frames.velocities[chosen])
         self._columns["power"][start + chosen] = power
@@ -188,17 +187,22 @@ class Replayer:
         self._columns["force_deviation"][at] = largest
         self._columns["force_relative"][at] = np.median(relative, axis=1)
 
-    def _jump(self, frames: Frames, i: int) -> None:
+    def _jump(self, frames: Frames, i: int, surfaces: dict[str, Surface]) -> None:
         """Both surfaces at a change of model, and how fast the new one parts from the final model."""
-        row = self._exchanges[int(frames.step[i])]
-        frame = take(frames, np.array([i]))
-        found = self.evaluate(list(dict.fromkeys((row.parent, row.model, self._final))), frame, np.array([0]))
-        if row.parent not in found or row.model not in found:
-            return
-        power = np.einsum("ni,ni->", found[row.model][1][0] - found[self._final][1][0], frame.velocities[0])
-        self._jumps[int(frames.step[i])] = Jump(
-            old=float(found[row.parent][0][0]), new=float(found[row.model][0][0]), power=float(power)
-        )
+        step = int(frames.step[i])
+        row = self._exchanges[step]
+        energies = {name: float(surface[0][i]) for name, surface in surfaces.items()}
+        power = 0.0
+        if row.policy != "ramp" or not {row.parent, row.model} <= energies.keys():
+            frame = take(frames, np.array([i]))
+            names = dict.fromkeys((row.model, self._final, *({row.parent} - energies.keys())))
+            found = self.evaluate(list(names), frame, np.array([0]))
+            energies |= {name: float(surface[0][0]) for name, surface in found.items()}
+            if row.model in found:
+                wrong = found[row.model][1][0] - found[self._final][1][0]
+                power = float(np.einsum("ni,ni->", wrong, frame.velocities[0]))
+        if {row.parent, row.model} <= energies.keys():
+            self._jumps[step] = Jump(old=energies[row.parent], new=energies[row.model], power=power)
 
 
 COLUMNS = ("potential_final", "energy_deviation", "force_deviation", "force_relative", "power")

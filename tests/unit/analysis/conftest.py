@@ -13,7 +13,7 @@ import yaml
 from ase.build import molecule
 
 from qmml_md.ensemble.card import EnsembleCard
-from qmml_md.ensemble.model import AniEnsemble, build_aev, evaluate
+from qmml_md.ensemble.model import AniEnsemble, EnsembleOutput, build_aev, evaluate
 from qmml_md.ensemble.weights import build, save, tensors_of
 from qmml_md.records.books import Account, Books, Entry
 from qmml_md.records.database import Commit, Event, LabelRow, ModelRow, RegionRow, RunDatabase, SegmentRow
@@ -83,6 +83,8 @@ class Story:
     swaps: list[int]
     config: dict[str, object]
     particles: Particles
+    segment_blends: list[int | None]
+    ramp: int = 0
     tables: bool = True
 
     def every_frame(self, change: Callable[[Frame], Frame]) -> None:
@@ -97,41 +99,110 @@ def topology_json(symbols: list[str]) -> str:
     return json.dumps({"chains": [{"index": 0, "residues": [residue]}], "bonds": bonds})
 
 
-def propagate(models: list[AniEnsemble], particles: Particles, start: np.ndarray) -> Story:
-    """Velocity Verlet with the second model from SWAP on; everything booked."""
-    masses, numbers = particles.masses[:, None], particles.numbers
-    rng = np.random.default_rng(5)
-    x, v = start.copy(), rng.normal(size=start.shape) * np.sqrt(2.494 / masses)
-    v -= (masses * v).sum(axis=0) / masses.sum()
-    books, blocks, active = Books(), [[]], 0
-    now = evaluate(models[0], numbers, x, None)
-    for step in range(STEPS + 1):
-        if step % STRIDE == 0:
-            blocks[-1].append(_frame(step, x, v, now, books, particles))
-        if step == SWAP:
-            after = evaluate(models[1], numbers, x, None)
-            books.post(
-                Entry(
-                    step=step,
-                    time=step * TIMESTEP_PS,
-                    account=Account.MODEL,
-                    before=now.energy,
-                    after=after.energy,
-                    cause="update",
-                )
-            )
-            now, active = after, 1
-            blocks.append([])
-        half = v + 0.5 * TIMESTEP_PS * now.forces / masses
-        x = x + TIMESTEP_PS * half
-        now = evaluate(models[active], numbers, x, None)
-        v = half + 0.5 * TIMESTEP_PS * now.forces / masses
+class Walk:
+    """Velocity Verlet from the first model to the second, everything booked.
+
+    Attributes:
+        ramp: steps over which the second model is blended in, from SWAP on; 0 for at once.
+        heat: factor on the velocities at every step, whose work is booked as heat; 1 for none.
+        com_every, redraw_every: steps between removals of the motion of the centre of mass, and between draws.
+    """
+
+    def __init__(self, models, particles, start, *, ramp=0, heat=1.0, com_every=0, redraw_every=0) -> None:
+        self.models, self.particles = models, particles
+        self.ramp, self.heat, self.com_every, self.redraw_every = ramp, heat, com_every, redraw_every
+        self.masses, self.rng, self.books = particles.masses[:, None], np.random.default_rng(5), Books()
+        self.blocks, self.owners, self.blends = [[]], [0], [None]
+        self.active, self.done, self.warmth, self.booked = 0, 0, 0.0, 0.0
+        self.x, self.v = start.copy(), self.drawn()
+        if not com_every:
+            self.v -= (self.masses * self.v).sum(axis=0) / self.masses.sum()
+        self.now = self.evaluate()
+
+    def drawn(self):
+        return self.rng.normal(size=(*self.particles.masses.shape, 3)) * np.sqrt(2.494 / self.masses)
+
+    def kinetic(self):
+        return 0.5 * float((self.masses * self.v**2).sum())
+
+    @property
+    def blend(self):
+        return self.done / self.ramp if self.blends[-1] is not None else 0.0
+
+    def evaluate(self):
+        surfaces = [evaluate(model, self.particles.numbers, self.x, None) for model in self.models]
+        if self.blends[-1] is None:
+            return surfaces[self.active]
+        return EnsembleOutput(
+            energy=(1 - self.blend) * surfaces[0].energy + self.blend * surfaces[1].energy,
+            forces=(1 - self.blend) * surfaces[0].forces + self.blend * surfaces[1].forces,
+            member_energies=surfaces[0].member_energies,
+        )
+
+    def post(self, step, account, before, after):
+        entry = Entry(
+            step=step, time=step * TIMESTEP_PS, account=account, before=before, after=after, cause=str(account)
+        )
+        self.books.post(entry)
+
+    def run(self) -> None:
+        for step in range(STEPS + 1):
+            if step % STRIDE == 0 or self.blends[-1] is not None:
+                self.store(step)
+            self.change_model(step)
+            self.change_velocities(step)
+            half = self.v + 0.5 * TIMESTEP_PS * self.now.forces / self.masses
+            self.x = self.x + TIMESTEP_PS * half
+            self.now = self.evaluate()
+            self.v = half + 0.5 * TIMESTEP_PS * self.now.forces / self.masses
+            before, self.v = self.kinetic(), self.v * self.heat
+            self.warmth += self.kinetic() - before
+
+    def store(self, step):
+        if self.heat != 1.0 and step > 0:
+            self.post(step, Account.HEAT, self.booked, self.warmth)
+            self.booked = self.warmth
+        frame = _frame(step, self.x, self.v, self.now, self.books, self.particles)
+        self.blocks[-1].append(dataclasses.replace(frame, blend=self.blend))
+
+    def change_model(self, step):
+        first, last = step == SWAP, step == SWAP + self.ramp
+        if not SWAP <= step <= SWAP + self.ramp:
+            return
+        before = self.now.energy
+        if last:
+            self.active = 1
+        if first or last:
+            self.blocks.append([])
+            self.owners.append(self.active)
+            self.blends.append(1 if self.ramp and not last else None)
+        self.done = min(self.done + 1, self.ramp)
+        self.now = self.evaluate()
+        if not last or not self.ramp:
+            self.post(step, Account.RAMP if self.ramp else Account.MODEL, before, self.now.energy)
+
+    def change_velocities(self, step):
+        before, account = self.kinetic(), None
+        if self.redraw_every and 0 < step < STEPS and step % self.redraw_every == 0:
+            self.v, account = self.drawn(), Account.VELOCITIES
+        elif self.com_every and 0 < step < STEPS and step % self.com_every == 0:
+            self.v, account = self.v - (self.masses * self.v).sum(axis=0) / self.masses.sum(), Account.COM
+        if account is not None:
+            self.post(step, account, before, self.kinetic())
+
+
+def propagate(models: list[AniEnsemble], particles: Particles, start: np.ndarray, **options: float) -> Story:
+    """The story of a walk."""
+    walk = Walk(models, particles, start, **options)
+    walk.run()
     return Story(
-        frames=blocks,
-        segment_models=[0, 1],
-        entries=list(books.entries),
+        frames=walk.blocks,
+        segment_models=walk.owners,
+        segment_blends=walk.blends,
+        entries=list(walk.books.entries),
         models=models,
-        swaps=[0, SWAP],
+        swaps=[0, SWAP + walk.ramp],
+        ramp=walk.ramp,
         config=config(),
         particles=particles,
     )
@@ -223,12 +294,13 @@ def write(story: Story, root: Path) -> RunDirectory:
         temporary.with_suffix(".json").replace(run.model(ids[-1]).with_suffix(".json"))
     database = RunDatabase(run.database, create=True)
     for number, (block, model) in enumerate(zip(story.frames, story.segment_models, strict=True)):
-        frames: Frames = stack(block, ids[model])
+        blend = "" if story.segment_blends[number] is None else ids[story.segment_blends[number]]
+        frames: Frames = stack(block, ids[model], blend)
         digest = write_segment(run.segment(number), frames, story.particles)
         name = str(run.segment(number).relative_to(root))
         row = SegmentRow(
             id=number, first_step=int(frames.step[0]), last_step=int(frames.step[-1]), frames=len(frames),
-            model=ids[model], file=name, sha256=digest,
+            model=ids[model], blend=blend, file=name, sha256=digest,
         )  # fmt: skip
         database.commit(Commit(segment=row))
     curve = [[1, 0.06, 0.2], [100, 0.01, 0.06], [300, 0.004, 0.03]]
@@ -239,6 +311,8 @@ def write(story: Story, root: Path) -> RunDirectory:
         "force_maxresid": 0.03,
         "epochs": 300,
     }
+    if story.ramp:
+        data |= {"policy": "ramp", "ramp_from_step": story.swaps[1] - story.ramp, "ramp_steps": story.ramp}
     models = [
         ModelRow(id=name, step=story.swaps[k], parent=ids[k - 1] if k else "", data=data if k else {})
         for k, name in enumerate(ids)
@@ -254,8 +328,8 @@ def write(story: Story, root: Path) -> RunDirectory:
 
 
 @pytest.fixture(scope="session")
-def told() -> Story:
-    """The run in memory, made once; use ``story`` to change it."""
+def walk() -> Callable[..., Story]:
+    """Makes a run in memory; options as of ``Walk``."""
     torch.set_num_threads(1)
     atoms = molecule("CH3CH2OH")
     particles = Particles(
@@ -266,16 +340,57 @@ def told() -> Story:
         degrees_of_freedom=24,
     )
     first = random_ensemble(1)
-    return propagate([first, shifted(first, 2, 0.01)], particles, atoms.positions * 0.1)
+    return lambda **options: propagate([first, shifted(first, 2, 0.01)], particles, atoms.positions * 0.1, **options)
+
+
+@pytest.fixture(scope="session")
+def told(walk: Callable[..., Story]) -> Story:
+    """The run in memory, made once; use ``story`` to change it."""
+    return walk()
+
+
+def copied(told: Story) -> Story:
+    """A copy of a run that a test may spoil."""
+    return dataclasses.replace(
+        told, frames=[list(block) for block in told.frames], entries=list(told.entries),
+        config={key: dict(part) if isinstance(part, dict) else part for key, part in told.config.items()},
+        models=list(told.models), segment_models=list(told.segment_models), swaps=list(told.swaps),
+        segment_blends=list(told.segment_blends),
+    )  # fmt: skip
 
 
 @pytest.fixture
 def story(told: Story) -> Story:
     """A copy of the run that a test may spoil."""
-    return dataclasses.replace(
-        told, frames=[list(block) for block in told.frames], entries=list(told.entries), config=config(),
-        models=list(told.models), segment_models=list(told.segment_models), swaps=list(told.swaps),
-    )  # fmt: skip
+    return copied(told)
+
+
+@pytest.fixture(scope="session")
+def ramp_told(walk: Callable[..., Story]) -> Story:
+    """The same run with a ramp of six steps."""
+    told = walk(ramp=6)
+    told.config["learning"] = {"update_policy": "ramp", "ramp_steps": 6}
+    return told
+
+
+@pytest.fixture
+def ramp_story(ramp_told: Story) -> Story:
+    """A copy of the run with a ramp that a test may spoil."""
+    return copied(ramp_told)
+
+
+@pytest.fixture(scope="session")
+def warm_told(walk: Callable[..., Story]) -> Story:
+    """The same run with heat at every step, and the motion of the centre of mass removed now and then."""
+    told = walk(heat=1.001, com_every=20)
+    told.config["dynamics"] |= {"integrator": "bussi", "remove_com_every_steps": 20}
+    return told
+
+
+@pytest.fixture
+def warm_story(warm_told: Story) -> Story:
+    """A copy of the run with a thermostat that a test may spoil."""
+    return copied(warm_told)
 
 
 @pytest.fixture
