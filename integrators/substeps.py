@@ -19,7 +19,7 @@ HEAT = "heat"
 POTENTIAL, FORCES = "potential", "forces"
 #: Global flag of integrators that keep forces between steps: 1 makes the next step evaluate them anew.
 STALE = "stale"
-#: Relative tolerance of constrained distances. OpenMM's default, 1e-5, is seen in the energy books.
+#: Relative tolerance of constrained distances. What OpenMM's default of 1e-5 leaves does not shrink with the step.
 CONSTRAINT_TOLERANCE = 1e-10
 #: Positions before they are constrained, nm.
 _UNCONSTRAINED = "unconstrained"
