@@ -23,7 +23,7 @@ def degrees_of_freedom(system: openmm.System, *, centre_of_mass_at_rest: bool) -
     massive = [system.getParticleMass(i).value_in_unit(unit.dalton) > 0 for i in range(system.getNumParticles())]
     pairs = [system.getConstraintParameters(i)[:2] for i in range(system.getNumConstraints())]
     constraints = sum(massive[i] and massive[j] for i, j in pairs)
-    found = 3 * sum(massive) - constraints - (3 if centre_of_mass_at_rest else 0)
+    found: int = 3 * sum(massive) - constraints - (3 if centre_of_mass_at_rest else 0)
     if found < 1:
         raise DynamicsError(
             f"no degree of freedom is left: {sum(massive)} massive particles, {constraints} constraints, "
