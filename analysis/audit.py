@@ -22,11 +22,13 @@ from ..ensemble.card import SYMBOLS
 from ..errors import AuditError
 from ..records.run_directory import RunDirectory
 from ..units import BOLTZMANN_KJ_PER_MOL_PER_K
-from .drift import drift_check, drift_findings
+from .drift import bound_finding, drift_check, drift_findings, drift_ratio
 from .final_model import FinalModelFile
 from .findings import EXIT_CODES, Check, Finding, Part, Status, plain, verdict
-from .forces import force_part, out_of_tolerance
+from .forces import force_part
 from .gather import Evidence, ProgressCallback, gather
+from .hindsight import advice
+from .identity import identity_part
 from .integrity import integrity_part, require_final_model
 from .learning import learning_part
 from .ledger import ledger_part
@@ -70,6 +72,7 @@ class AuditResult:
         checks: the judgements it was made from.
         findings: the numbers those were made from.
         first_out_of_tolerance: step of the first frame whose forces differ by more than a tolerance, or None.
+        resimulate_from: step of the stored frame from which the run must be simulated again, or None.
         path: of audit.json.
     """
 
@@ -77,6 +80,7 @@ class AuditResult:
     checks: tuple[Check, ...]
     findings: tuple[Finding, ...]
     first_out_of_tolerance: int | None
+    resimulate_from: int | None
     path: Path
 
     @property
@@ -111,12 +115,13 @@ def audit(
         evidence = gather(run, record, keep, forces_every=every, progress=progress)
     parts = judge_all(run, evidence)
     checks = tuple(check for part in parts for check in part.checks)
-    out = np.flatnonzero(out_of_tolerance(evidence.forces, record.config.audit))
+    out = np.flatnonzero(evidence.out)
     result = AuditResult(
         verdict=verdict(checks),
         checks=checks,
         findings=tuple(finding for part in parts for finding in part.findings),
         first_out_of_tolerance=int(record.series.step[out[0]]) if len(out) else None,
+        resimulate_from=evidence.resimulate_from,
         path=run.audit / "audit.json",
     )
     _write(result, evidence, time.perf_counter() - began)
@@ -131,6 +136,10 @@ def judge_all(run: RunDirectory, evidence: Evidence) -> list[Part]:
         findings=tuple(
             drift_findings("conserved", evidence.drift_conserved, evidence.units)
             + drift_findings("final_total", evidence.drift_final, evidence.units)
+            + [
+                bound_finding("conserved", evidence.drift_conserved, evidence.units),
+                drift_ratio(evidence.drift_conserved, record.series.time, evidence.books.kinetic),
+            ]
             + _energy_findings(evidence)
         ),
     )
@@ -143,8 +152,9 @@ def judge_all(run: RunDirectory, evidence: Evidence) -> list[Part]:
         ledger_part(record, replayed.tolerance.energy),
         replay_part(record, replayed),
         updates_part(evidence.updates, replayed.tolerance.energy),
-        force_part(record.series.step, evidence.forces, tolerance),
+        force_part(record.series.step, evidence.forces, tolerance, advice(run.root, evidence.resimulate_from)),
         drift,
+        identity_part(evidence.stretches),
         learning_part(record.labels, record.models[0].id),
     ]
 
@@ -195,7 +205,7 @@ def columns(evidence: Evidence) -> dict[str, Any]:
         **{f"force_rmse_{name}": values for name, values in forces.rmse_of.items()},
         "max_disagreement": evidence.max_disagreement,
         "forces_evaluated": forces.evaluated,
-        "out_of_tolerance": out_of_tolerance(forces, record.config.audit),
+        "out_of_tolerance": evidence.out,
     }
 
 
@@ -216,6 +226,7 @@ def document(result: AuditResult, evidence: Evidence, wall_time_s: float) -> dic
         "checks": [asdict(check) for check in result.checks],
         "findings": [asdict(finding) for finding in result.findings],
         "first_out_of_tolerance": result.first_out_of_tolerance,
+        "resimulate_from": result.resimulate_from,
         "tolerances": record.config.audit.model_dump(),
         "system": {
             "title": record.config.title,
@@ -227,6 +238,8 @@ def document(result: AuditResult, evidence: Evidence, wall_time_s: float) -> dic
         "drift": {"conserved": asdict(evidence.drift_conserved), "final_total": asdict(evidence.drift_final)},
         "models": [asdict(row) for row in record.models],
         "updates": [asdict(update) for update in evidence.updates],
+        "hindsight": [asdict(stint) for stint in evidence.stints],
+        "discarded": {"segments": len(record.voided.segments), "entries": len(record.voided.entries)},
         "worst_atoms": evidence.forces.worst,
         "frame_units": FRAME_UNITS,
         "frames": [],

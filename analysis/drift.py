@@ -42,6 +42,11 @@ class Slope:
     effective_samples: float
     residual_sd: float
 
+    @property
+    def bound(self) -> float:
+        """The largest size of the slope inside its two-sided 95 % interval, kJ/mol/ps."""
+        return abs(self.value) + self.half_width
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriftUnits:
@@ -129,6 +134,31 @@ def drift_findings(name: str, line: Slope, units: DriftUnits) -> list[Finding]:
         )
         for unit, factor in units.factors().items()
     ]
+
+
+def drift_ratio(line: Slope, time: Floats, kinetic: Floats) -> Finding:
+    """The drift over the whole run in standard deviations of the kinetic energy: ``|slope·T|/sd(K)``.
+
+    Below one, the drift over the whole run is smaller than what the kinetic energy does by itself.
+
+    Args:
+        line: slope of the conserved quantity.
+        time: ps, shape (f,).
+        kinetic: kJ/mol, shape (f,).
+    """
+    spread, length = float(kinetic.std()), float(np.ptp(time)) if len(time) else 0.0
+    if not spread > 0.0:
+        return Finding(name="drift_ratio", value=float("nan"), expected=0.0, unit="1")
+    error = line.standard_error * length / spread
+    return Finding(
+        name="drift_ratio", value=abs(line.value) * length / spread, expected=0.0, standard_error=error, unit="1"
+    )
+
+
+def bound_finding(name: str, line: Slope, units: DriftUnits) -> Finding:
+    """The two-sided 95 % bound on the size of a slope, kT/ns/dof."""
+    unit = "kT/ns/dof"
+    return Finding(name=f"{name}_drift_bound_95", value=line.bound * units.factors()[unit], unit=unit)
 
 
 def drift_check(line: Slope, units: DriftUnits, tolerance: float) -> Check:

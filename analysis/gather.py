@@ -8,13 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..records.frames import ARRAYS, Floats, Frames
 from ..records.run_directory import RunDirectory
 from ..units import EV_PER_ANGSTROM_PER_KJ_PER_MOL_PER_NM
 from .drift import DriftUnits, Slope, slope
 from .final_model import FinalModelFile
-from .forces import ForceErrors, ForceTally
+from .forces import ForceErrors, ForceTally, out_of_tolerance
+from .hindsight import Stint, resimulate_from, stints
+from .identity import Stretch, stretches
 from .motion import Motion
 from .reconcile import Reconciliation, kinetic_energies, reconcile
 from .record import Record, region_flags
@@ -43,6 +46,10 @@ class Evidence:
         max_disagreement: largest σ of each frame, eV/Å, shape (f,); NaN where it was not computed.
         drift_conserved, drift_final: slopes of H̃ and H_f.
         units: of the slopes.
+        stretches: both sides of the drift identity.
+        out: whether each frame is out of a force tolerance, shape (f,).
+        stints: the frames by the model that they ran on.
+        resimulate_from: step from which the run must be simulated again; None if no frame is out of tolerance.
         sample: frames drawn at random, for checks that look closely at a few.
     """
 
@@ -57,6 +64,10 @@ class Evidence:
     drift_conserved: Slope
     drift_final: Slope
     units: DriftUnits
+    stretches: list[Stretch]
+    out: NDArray[np.bool_]
+    stints: list[Stint]
+    resimulate_from: int | None
     sample: Frames
 
 
@@ -101,12 +112,14 @@ def gather(
     replayed = replayer.finish(measure_tolerance(run, record))
     keep.energies(record.series.step, replayed.potential_final)
     books = reconcile(record, kinetic, replayed.potential_final)
+    errors = tally.errors()
+    out = out_of_tolerance(errors, record.config.audit)
     return Evidence(
         record=record,
         replayed=replayed,
         updates=updates(record, replayed.jumps),
         books=books,
-        forces=tally.errors(),
+        forces=errors,
         unexplained=motion.unexplained(),
         not_finite=frozenset(not_finite),
         max_disagreement=disagreement,
@@ -117,5 +130,9 @@ def gather(
             degrees_of_freedom=record.particles.degrees_of_freedom,
             temperature=record.config.dynamics.temperature_K,
         ),
+        stretches=stretches(record, replayed),
+        out=out,
+        stints=stints(record, errors, out),
+        resimulate_from=resimulate_from(record, errors, out),
         sample=record.sample(SAMPLE_FRAMES, np.random.default_rng(SAMPLE_SEED)),
     )

@@ -106,10 +106,13 @@ class Walk:
         ramp: steps over which the second model is blended in, from SWAP on; 0 for at once.
         heat: factor on the velocities at every step, whose work is booked as heat; 1 for none.
         com_every, redraw_every: steps between removals of the motion of the centre of mass, and between draws.
+        stride: steps between frames.
     """
 
-    def __init__(self, models, particles, start, *, ramp=0, heat=1.0, com_every=0, redraw_every=0) -> None:
-        self.models, self.particles = models, particles
+    def __init__(
+        self, models, particles, start, *, ramp=0, heat=1.0, com_every=0, redraw_every=0, stride=STRIDE
+    ) -> None:
+        self.models, self.particles, self.stride = models, particles, stride
         self.ramp, self.heat, self.com_every, self.redraw_every = ramp, heat, com_every, redraw_every
         self.masses, self.rng, self.books = particles.masses[:, None], np.random.default_rng(5), Books()
         self.blocks, self.owners, self.blends = [[]], [0], [None]
@@ -147,7 +150,7 @@ class Walk:
 
     def run(self) -> None:
         for step in range(STEPS + 1):
-            if step % STRIDE == 0 or self.blends[-1] is not None:
+            if step % self.stride == 0 or self.blends[-1] is not None:
                 self.store(step)
             self.change_model(step)
             self.change_velocities(step)
@@ -377,6 +380,18 @@ def ramp_told(walk: Callable[..., Story]) -> Story:
 def ramp_story(ramp_told: Story) -> Story:
     """A copy of the run with a ramp that a test may spoil."""
     return copied(ramp_told)
+
+
+@pytest.fixture(scope="session")
+def dense_told(walk: Callable[..., Story]) -> Story:
+    """The same run with a frame at every step."""
+    return walk(stride=1)
+
+
+@pytest.fixture
+def dense_story(dense_told: Story) -> Story:
+    """A copy of the run with a frame at every step that a test may spoil."""
+    return copied(dense_told)
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,9 @@ def values(result, name):
 
 def test_honest_run_passes_every_check(run):
     result = audit(run)
-    assert {check.name: check.status for check in result.checks if check.status != Status.PASS} == {}
+    others = {check.name: check.status for check in result.checks if check.status != Status.PASS}
+    # Frames are 2 fs apart: too sparse for an integral of the power.
+    assert others == {"drift_identity": Status.NOT_APPLICABLE}
     assert result.verdict == Status.PASS
     assert result.exit_code == 0
     names = [check.name for check in result.checks]

@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from qmml_md.analysis.drift import DriftUnits, Slope, drift_check, drift_findings, slope, statistical_inefficiency
+from qmml_md.analysis.drift import (
+    DriftUnits,
+    Slope,
+    bound_finding,
+    drift_check,
+    drift_findings,
+    drift_ratio,
+    slope,
+    statistical_inefficiency,
+)
 from qmml_md.analysis.findings import Status
 from qmml_md.errors import AuditError
 
@@ -86,3 +95,18 @@ def test_series_that_is_not_finite_has_no_slope():
     found = slope(np.arange(20.0), np.full(20, np.nan))
     assert np.isnan(found.value)
     assert drift_check(found, UNITS, 1.0).status == Status.UNDECIDED
+
+
+def test_ratio_is_the_drift_of_the_run_over_the_spread_of_the_kinetic_energy():
+    time = np.linspace(0.0, 4.0, 50)
+    kinetic = np.where(np.arange(50) % 2 == 0, 8.0, 12.0)
+    found = drift_ratio(line(-0.25, 0.1), time, kinetic)
+    # 0.25 kJ/mol/ps over 4 ps is 1 kJ/mol; the standard deviation of 8 and 12 in turn is 2.
+    assert found.value == pytest.approx(0.5)
+    assert found.standard_error == pytest.approx(0.1)
+    assert np.isnan(drift_ratio(line(0.1, 0.1), time, np.ones(50)).value)
+
+
+def test_bound_is_the_far_end_of_the_interval():
+    factor = UNITS.factors()["kT/ns/dof"]
+    assert bound_finding("x", line(-2.0 / factor, 0.5 / factor), UNITS).value == pytest.approx(2.5)
