@@ -91,7 +91,7 @@ def closed_loop(
 ) -> Loop:
     """Work of the force around an ellipse ``x + a(u(cos θ − 1) + v sin θ)`` in the space of a few random atoms.
 
-    Points are doubled until the estimated error of the quadrature is below half of the tolerance, at most to 1024.
+    Points are doubled until the estimated error of the quadrature is below a fifth of the tolerance, at most to 1024.
 
     Args:
         surface: energy and forces; the energy is not looked at.
@@ -117,7 +117,7 @@ def closed_loop(
     points, total, before = LOOP_POINTS // 2, 0.0, np.inf
     total = sample(2.0 * np.pi * np.arange(points) / points)
     work = total * 2.0 * np.pi / points / unit
-    while abs(work - before) > 0.5 * tolerance and points < MOST_LOOP_POINTS:
+    while abs(work - before) > 0.2 * tolerance and points < MOST_LOOP_POINTS:
         # The points in between make the next finer rule.
         total += sample(2.0 * np.pi * (np.arange(points) + 0.5) / points)
         points *= 2
@@ -148,7 +148,7 @@ def probe(
         step=step,
         component_error=np.abs(errors) / scale,
         direction_error=abs(missed) / (scale * np.sqrt(output.forces.size)),
-        rounding=rounding_error(output.energy) / scale,
+        rounding=rounding_error(output.energy, len(positions)) / scale,
         net_force=net_force(output.forces),
         net_torque=net_torque(positions, output.forces) if box is None else 0.0,
     )

@@ -115,7 +115,7 @@ def test_scaled_force_does_no_work_around_a_loop(model):
 
 
 def test_single_precision_is_caught_by_the_gradient_and_not_blamed_for_net_force():
-    # Features and networks in float32 round at 6e-8; differences of such an energy over 1e-5 Å are noise of percents.
+    # Features and networks in float32 round at 6e-8; differences of such an energy over 1e-6 Å are noise of percents.
     checks, found = examine(weights.load(MINI, "single"))
     assert checks["gradient"].status == Status.FAIL
     assert found["gradient_max_error"] > 1e-3
