@@ -28,10 +28,10 @@ DATA = Path(__file__).resolve().parents[2] / "tests" / "data"
 TEMPERATURE_K = 300.0
 #: Distance of a pair from a cutoff, or of an atom from a border, nm; the middle ones lie inside the stencil.
 NEAR_NM = np.array([-1e-4 * NM_PER_ANGSTROM, -0.5 * STEP_NM, 0.0, 0.5 * STEP_NM, 1e-4 * NM_PER_ANGSTROM])
-#: Longer than twice the cutoff of ANI-1x nowhere: images of an atom count as neighbours of one atom.
+#: So small that five waters meet their images at 2 to 3 Å.
 SMALL_BOXES = {
-    "cubic": np.diag([1.25, 1.25, 1.25]),
-    "oblique": np.array([[1.25, 0, 0], [0.2, 1.3, 0], [-0.1, 0.3, 1.4]]),
+    "cubic": np.diag([0.65, 0.65, 0.65]),
+    "oblique": 0.65 * np.array([[1.0, 0, 0], [0.16, 1.04, 0], [-0.08, 0.24, 1.12]]),
 }
 #: Three cells of 4.5 Å and more along each vector: the other neighbour list.
 LARGE_BOX = np.array([[1.7, 0, 0], [0.3, 1.8, 0], [-0.4, 0.5, 1.9]])
