@@ -83,7 +83,7 @@ def rounding_error(energy: float, atoms: int, step: float = STEP_NM) -> float:
     quadrature.
     """
     error = float(np.finfo(np.float64).eps) * (abs(energy) + TERMS_KJ_PER_MOL * np.sqrt(atoms))
-    return 0.95 * error / step
+    return float(0.95 * error / step)
 
 
 def net_force(forces: Floats) -> float:

@@ -3,8 +3,8 @@
 The kinetic energy of a molecule falls into translation of its centre of mass, rotation ``½ L·I⁻¹·L`` about it, and the
 rest, internal motion; the division is that of physical_validation (Merz, Shirts, PLoS ONE 13, e0202764, 2018,
 doi:10.1371/journal.pone.0202764), for all molecules of a frame at once. A thermostat that feeds one kind of motion from
-another ("flying ice cube"), frozen or doubled degrees of freedom, and velocities of another time than the positions
-show here while the total temperature is right.
+another ("flying ice cube") and degrees of freedom that are frozen or counted twice show here while the total
+temperature is right.
 """
 
 import numpy as np
