@@ -1,8 +1,8 @@
 """Several models on several frames at once: what they share is computed once.
 
 Models that share a descriptor (all versions of one ensemble do: learning changes weights, never the descriptor) need
-one neighbour list and one descriptor for each frame; only the networks, and the way back from the descriptor to the
-atoms, are each model's own. Frames of small systems are joined into one batch.
+one neighbour list and one descriptor for each frame; only the networks, and the sums on the way back from the
+descriptor to the atoms, are each model's own. Frames of small systems are joined into one batch.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,11 @@ from torch import Tensor
 
 from ..system.molecules import Floats, Ints
 from ..units import ANGSTROM_PER_NM, KJ_PER_MOL_PER_HARTREE
-from .model import AniEnsemble, Neighbors, element_indices, to_angstrom
+from .descriptor import Descriptor
+from .model import AniEnsemble, element_indices, to_angstrom
+
+# isort: split
+from torchani.neighbors import Neighbors
 
 #: Atoms in one batch: enough to hide the cost of calls, few enough for the caches.
 BATCH_ATOMS = 700
@@ -52,7 +56,8 @@ def evaluate_models(
 ) -> list[BatchOutput]:
     """Energies, and forces if asked for, of several models on the same frames.
 
-    Agrees with ``evaluate`` to rounding: batches add in another order.
+    Agrees with ``evaluate`` to rounding, by another way: the derivative of the descriptor is written out here, and
+    found by automatic differentiation there.
 
     Args:
         models: which share a descriptor or not; those that do are evaluated together.
@@ -113,51 +118,35 @@ def _joined(outputs: Sequence[BatchOutput], atoms: int, forces: bool) -> BatchOu
 def _evaluate_chunk(
     models: Sequence[AniEnsemble], numbers: Ints, positions: Floats, boxes: Floats | None, forces: bool
 ) -> list[BatchOutput]:
-    first = models[0]
-    x = to_angstrom(positions, first.device).requires_grad_(forces)
+    first, shape = models[0], positions.shape
+    x = to_angstrom(positions, first.device)
     cells = None if boxes is None else to_angstrom(boxes, first.device)
-    elements = element_indices(first.card, numbers).to(first.device)
-    with torch.set_grad_enabled(forces):
-        features = batch_features(first, elements, x, cells)
+    elements = element_indices(first.card, numbers).to(first.device).repeat(len(positions))
+    descriptor = Descriptor(first, elements, _neighbors(first, elements[: len(numbers)], x, cells))
+    features = descriptor.features()
     results = []
-    for k, model in enumerate(models):
-        energy, slopes = _energies(model, elements, features.detach(), forces)
+    for model in models:
+        energy, slopes = _energies(model, elements, features, len(positions), forces)
         force = None
         if slopes is not None:
-            (gradient,) = torch.autograd.grad(features, x, slopes, retain_graph=k + 1 < len(models))
-            force = -gradient.cpu().numpy() * KJ_PER_MOL_PER_HARTREE * ANGSTROM_PER_NM
+            gradient = descriptor.gradient(slopes).reshape(shape).cpu().numpy()
+            force = -gradient * KJ_PER_MOL_PER_HARTREE * ANGSTROM_PER_NM
         results.append(BatchOutput(energy=energy.cpu().numpy() * KJ_PER_MOL_PER_HARTREE, forces=force))
     return results
 
 
-def _energies(model: AniEnsemble, elements: Tensor, features: Tensor, slopes: bool) -> tuple[Tensor, Tensor | None]:
-    """Mean energies of the frames, hartree, shape (c,), and their slopes by feature, shape (c, n, D)."""
-    count, atoms, width = features.shape
-    flat = features.reshape(count * atoms, width).requires_grad_(slopes)
+def _energies(
+    model: AniEnsemble, elements: Tensor, features: Tensor, count: int, slopes: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Mean energies of the frames, hartree, shape (c,), and their slopes by feature, shape (c n, D)."""
+    inputs = features.detach().requires_grad_(slopes)
     with torch.set_grad_enabled(slopes):
-        atomic = model.atomic_energies(elements.repeat(count), flat.unsqueeze(0)).to(torch.float64)
-        energy = atomic.reshape(model.members, count, atoms).sum(2).mean(0)
+        atomic = model.atomic_energies(elements, inputs.unsqueeze(0)).to(torch.float64)
+        energy = atomic.reshape(model.members, count, -1).sum(2).mean(0)
     if not slopes:
         return energy, None
-    (gradient,) = torch.autograd.grad(energy.sum(), flat)
-    return energy.detach(), gradient.reshape(features.shape)
-
-
-def batch_features(model: AniEnsemble, elements: Tensor, positions: Tensor, cells: Tensor | None) -> Tensor:
-    """AEV of each atom of each frame, shape (c, n, D), in the precision of the networks.
-
-    Args:
-        model: with the descriptor.
-        elements: element indices, shape (n,).
-        positions: Å, float64, shape (c, n, 3).
-        cells: Å, float64, shape (c, 3, 3); None in vacuum.
-    """
-    found = _neighbors(model, elements, positions, cells)
-    dtype = model.aev.radial.shifts.dtype
-    cast = Neighbors(found.indices, found.distances.to(dtype), found.diff_vectors.to(dtype))
-    z = elements.repeat(len(positions), 1)
-    features: Tensor = model.aev.compute_from_neighbors(z, positions, cast)
-    return features
+    (gradient,) = torch.autograd.grad(energy.sum(), inputs)
+    return energy.detach(), gradient
 
 
 def _neighbors(model: AniEnsemble, elements: Tensor, positions: Tensor, cells: Tensor | None) -> Neighbors:

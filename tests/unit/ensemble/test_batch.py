@@ -8,6 +8,7 @@ import pytest
 
 from qmml_md.ensemble import batch, weights
 from qmml_md.ensemble.batch import BATCH_ATOMS, evaluate_models
+from qmml_md.ensemble.descriptor import Descriptor
 from qmml_md.ensemble.model import evaluate
 from qmml_md.ensemble.weights import build, tensors_of
 from qmml_md.units import KJ_PER_MOL_PER_HARTREE
@@ -84,8 +85,7 @@ def test_models_of_other_descriptors_are_evaluated_apart(models, precision):
 def test_one_neighbour_list_and_one_descriptor_serve_all_models(models, monkeypatch):
     numbers, positions = frames("ethanol_450K_wb97x_631gd.extxyz", 5)
     calls = []
-    features = batch.batch_features
-    monkeypatch.setattr(batch, "batch_features", lambda *args: calls.append(1) or features(*args))
+    monkeypatch.setattr(batch, "Descriptor", lambda *args: calls.append(1) or Descriptor(*args))
     evaluate_models(models, numbers, positions, None)
     assert len(calls) == 1
 
