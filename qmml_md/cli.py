@@ -86,15 +86,31 @@ def _options(
 
 @app.command()
 def run(
-    config: ConfigFile,
+    config: Annotated[
+        Path | None,
+        typer.Argument(metavar="CONFIG", help="Configuration file (YAML); not needed with --from.", show_default=False),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="RUN", help="New run directory; by default `run` beside CONFIG."),
     ] = None,
+    origin: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="RUN@STEP",
+            help="Begin at the frame of that step of another run, on its final model and with its labels; without "
+            "CONFIG, run the steps that it had left.",
+        ),
+    ] = None,
 ) -> None:
     """Run CONFIG, then audit the run with its final model and write the report."""
-    from .commands.runs import run_config
+    from .commands.runs import run_config, run_from
 
+    if origin is not None:
+        raise typer.Exit(run_from(origin, config, out))
+    if config is None:
+        raise typer.BadParameter("give a configuration, or --from RUN@STEP", param_hint="CONFIG")
     raise typer.Exit(run_config(config, out))
 
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from ..config_file import load_config
 from ..console import ConsoleProgress, counting
 from ..engine.progress import Progress
-from ..errors import RunDirectoryError
+from ..errors import ConfigError, RunDirectoryError
 from ..records.database import Commit
 from ..records.run_directory import RunDirectory
 from .status import is_finished
@@ -46,6 +46,37 @@ def run_config(config_path: Path, out: Path | None) -> int:
     return _carry_on(
         folder,
         lambda progress: start(config, config_dir=config_path.resolve().parent, out=folder, progress=progress),
+    )
+
+
+def run_from(place: str, config_path: Path | None, out: Path | None) -> int:
+    """Begin at a frame of another run, on its final model; audit what came of it. Returns as ``run_config``.
+
+    Args:
+        place: ``RUN@STEP``.
+        config_path: what to run from there; by default the steps that the other run had left.
+        out: new run directory; by default ``RUN-from-STEP`` beside the other one.
+
+    Raises:
+        ConfigError: ``place`` is not of that form.
+        RunDirectoryError: there is no such run or frame.
+    """
+    root, _, step = place.rpartition("@")
+    if not root or not step.isdecimal():
+        raise ConfigError(
+            f"--from {place}: not of the form RUN@STEP", cure="`qmml audit RUN` names the step to begin from"
+        )
+    source = Path(root)
+    folder = out or source.resolve().with_name(f"{source.resolve().name}-from-{step}")
+    refuse_used(folder)
+    from ..engine.loop import start
+    from ..engine.origin import read_origin, remaining
+
+    origin = read_origin(source, int(step))
+    config = remaining(origin) if config_path is None else load_config(config_path)
+    base = source if config_path is None else config_path.resolve().parent
+    return _carry_on(
+        folder, lambda progress: start(config, config_dir=base, out=folder, progress=progress, origin=origin)
     )
 
 

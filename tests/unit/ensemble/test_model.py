@@ -9,7 +9,7 @@ import torch
 
 from qmml_md.ensemble import weights
 from qmml_md.ensemble.disagreement import disagreement, member_forces
-from qmml_md.ensemble.model import evaluate, self_energy_hartree
+from qmml_md.ensemble.model import activation, evaluate, self_energy_hartree
 from qmml_md.errors import ElementError
 from qmml_md.units import EV_PER_ANGSTROM_PER_KJ_PER_MOL_PER_NM, EV_PER_HARTREE, EV_PER_KJ_PER_MOL
 
@@ -133,3 +133,20 @@ def test_small_box_counts_every_image_once() -> None:
     positions = np.array([[0.05, 0.05, 0.05], [0.35, 0.05, 0.05]])
     two = evaluate(ensemble, np.array([6, 6]), positions, np.diag([0.6, 0.3, 0.3]))
     assert two.energy == pytest.approx(2.0 * one.energy, rel=1e-12)
+
+
+def test_the_derivative_of_the_activation_is_exact_in_double_precision() -> None:
+    x = torch.linspace(-1.0, 1.0, 401, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(activation(x).sum(), x)
+    exact = torch.where(x < 0, torch.exp(x / 0.1), torch.ones_like(x)).detach()
+    # A few units in the last place: exp() of arguments up to ten, 10 · 2e-16.
+    assert float((slope - exact).abs().max()) < 1e-14
+    # Sabotage: torch's own CELU rounds α to single precision in its derivative.
+    (wrong,) = torch.autograd.grad(torch.nn.functional.celu(x, alpha=0.1).sum(), x)
+    assert float((wrong - exact).abs().max()) > 1e-10
+
+
+def test_the_activation_is_celu() -> None:
+    x = torch.linspace(-1.0, 1.0, 401, dtype=torch.float64)
+    assert torch.allclose(activation(x), torch.nn.functional.celu(x, alpha=0.1), rtol=0, atol=1e-15)
+    assert torch.equal(activation(x.float()), torch.nn.functional.celu(x.float(), alpha=0.1))
