@@ -17,6 +17,7 @@ from .figures import (
     mark_updates,
     panels,
 )
+from .ledger import THERMOSTATS
 from .story import Story
 
 
@@ -36,9 +37,21 @@ def energies(story: Story) -> Figure:
     for axes in (top, middle, bottom):
         axes.set_ylabel("change (kJ/mol)")
         mark_updates(axes, story.accepted_times(), story.refused_times() if axes is top else [])
+        _mark_takeovers(axes, story)
         legend(axes)
     bottom.set_xlabel("time (ps)")
     return figure
+
+
+def _mark_takeovers(axes: Axes, story: Story) -> None:
+    """Shade ramps from one model to the next, and mark where a discarded stretch was run again."""
+    for k, (begin, end) in enumerate(story.ramps()):
+        axes.axvspan(begin, end, color=ORANGE, alpha=0.18, linewidth=0, label=None if k else "ramp")
+    again = [story.time_of(step) for _, step in story.rewinds()]
+    if again:
+        transform = axes.get_xaxis_transform()
+        axes.plot(again, [0.97] * len(again), "<", color=PURPLE, markersize=6, transform=transform, clip_on=False,
+                  label="run again from here")  # fmt: skip
 
 
 def _broken(story: Story, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -106,7 +119,8 @@ def temperature(story: Story) -> Figure:
     figure, (axes,) = panels([2.1])
     axes.plot(story.series("time_ps"), story.series("temperature_K"), color=GREEN, label="instantaneous")
     target = story.config.dynamics.temperature_K
-    meaning = "thermostat" if story.config.dynamics.integrator == "langevin" else "initial velocities drawn at"
+    thermostat = story.config.dynamics.integrator in THERMOSTATS
+    meaning = "thermostat" if thermostat else "initial velocities drawn at"
     axes.axhline(target, color=ORANGE, linestyle=(0, (6, 2)), linewidth=1.4, label=f"{meaning} {target:g} K")
     axes.set_xlabel("time (ps)")
     axes.set_ylabel("temperature (K)")

@@ -14,7 +14,7 @@ from ..errors import AuditError
 from ..records.run_directory import RunDirectory
 from . import plots, plots_learning
 from .figures import inline_svg, save_svg, style
-from .glance import glance, headlines, ledger_rows, update_rows
+from .glance import glance, headlines, hindsight_rows, ledger_rows, update_rows
 from .story import Story, read_story
 
 #: Name, function, title and caption of each figure, in the order of the page.
@@ -25,7 +25,8 @@ FIGURES: tuple[tuple[str, Callable[[Story], Figure | None], str, str], ...] = (
         "Energies",
         "Changes since the first frame. Dashed lines are accepted updates of the model, crosses refused ones. H̃ has "
         "every booked exchange taken out and must be flat; the band is the 95 % interval of its slope. H_f moves where "
-        "the final model disagrees with the one that moved the atoms, and where heat is exchanged.",
+        "the final model disagrees with the one that moved the atoms, and where heat is exchanged. Shaded parts are "
+        "ramps from one model to the next.",
     ),
     (
         "force_errors",
@@ -133,6 +134,8 @@ def render(story: Story, drawn: list[dict[str, Any]]) -> str:
         glance=glance(story),
         figures=drawn,
         updates=update_rows(story),
+        hindsight=hindsight_rows(story),
+        root=str(story.root),
         ledger=ledger_rows(story),
         worst=[{**row, "name": story.names.atoms[row["atom"]]} for row in audit["worst_atoms"]],
     )

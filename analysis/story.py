@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,9 @@ class UpdateAttempt:
     """One attempt to change the model, accepted or refused.
 
     Attributes:
-        step, time: when, the latter in ps.
+        step, time: when it began, the latter in ps.
+        policy: how the new model took over: `abrupt`, `ramp` or `rewind`; empty for a refused update.
+        steps: of the ramp; 0 if it came at once.
         accepted: whether the new model moved atoms.
         why: one line of the event.
         data: numbers of the event or of the model row.
@@ -36,6 +39,8 @@ class UpdateAttempt:
 
     step: int
     time: float
+    policy: str
+    steps: int
     accepted: bool
     why: str
     data: dict[str, Any]
@@ -52,6 +57,7 @@ class UpdateAttempt:
 class Story:
     """Everything a report tells."""
 
+    root: Path
     audit: dict[str, Any]
     config: Config
     entries: list[Entry]
@@ -76,6 +82,17 @@ class Story:
         """Times of accepted updates, ps."""
         return [attempt.time for attempt in self.attempts if attempt.accepted]
 
+    def ramps(self) -> list[tuple[float, float]]:
+        """Begin and end of each ramp, ps."""
+        return [
+            (attempt.time, self.time_of(attempt.step + attempt.steps)) for attempt in self.attempts if attempt.steps
+        ]
+
+    def rewinds(self) -> list[tuple[int, int]]:
+        """Steps from which the run went back, and to which."""
+        rows = [event.data for event in self.events if event.kind == "rewind"]
+        return [(int(row["from_step"]), int(row["to_step"])) for row in rows]
+
     def refused_times(self) -> list[float]:
         """Times of refused updates, ps."""
         return [attempt.time for attempt in self.attempts if not attempt.accepted]
@@ -93,7 +110,12 @@ def read_story(run: RunDirectory) -> Story:
     particles = read_particles(run.root / tables.pop("segments")[0].file)
     config = read_config(run)
     return Story(
-        audit=audit, config=config, names=names(particles), attempts=_attempts(audit, tables["events"]), **tables
+        root=run.root,
+        audit=audit,
+        config=config,
+        names=names(particles),
+        attempts=_attempts(audit, tables["events"]),
+        **tables,
     )
 
 
@@ -116,8 +138,10 @@ def _attempts(audit: dict[str, Any], events: list[Event]) -> list[UpdateAttempt]
         UpdateAttempt(
             step=row["step"],
             time=row["time"],
+            policy=row["policy"],
+            steps=row["steps"],
             accepted=True,
-            why=message.get(row["step"], ""),
+            why=message.get(row["step"] + row["steps"], ""),
             data=row["data"],
             booked=float("nan") if row["booked"] is None else row["booked"],
             recomputed=float("nan") if row["recomputed"] is None else row["recomputed"],
@@ -128,6 +152,8 @@ def _attempts(audit: dict[str, Any], events: list[Event]) -> list[UpdateAttempt]
         UpdateAttempt(
             step=event.step,
             time=event.time,
+            policy="",
+            steps=0,
             accepted=False,
             why=event.message,
             data=event.data,

@@ -1,5 +1,6 @@
 """The page stands alone, tells what the audit found, and trusts no text of the run."""
 
+import dataclasses
 import json
 import re
 import xml.etree.ElementTree as ET
@@ -10,6 +11,7 @@ import pytest
 from qmml_md.analysis.audit import audit
 from qmml_md.analysis.report import FIGURES, significant, whole, write_report
 from qmml_md.errors import AuditError
+from qmml_md.records.database import Commit, Event
 
 
 class Page(HTMLParser):
@@ -114,6 +116,59 @@ def test_run_without_labels_and_updates_still_has_a_report(story, tell, monkeypa
     text = write_report(run).read_text(encoding="utf-8")
     for sentence in ("No atom was in Region A for any time.", "No update was attempted.", "the ledger is empty"):
         assert sentence in text
+
+
+def test_hindsight_names_every_model_and_where_to_begin_again(story, tell):
+    story.config["audit"]["force_rmse_eV_per_A"] = 1e-4
+    run = tell(story)
+    document = json.loads(audit(run).path.read_text())
+    text = write_report(run).read_text(encoding="utf-8")
+    assert f"qmml run --from {run.root}@0</code>" in text
+    table = text[text.index("Hindsight") : text.index("Updates of the model")]
+    for row in document["hindsight"]:
+        assert row["model"][:12] in table
+        assert significant(row["force_rmse"]) in table
+    assert table.count(">Fail<") == 1
+    assert table.count(">Pass<") == 1
+
+
+def test_run_within_tolerance_names_no_command(page):
+    assert "qmml run --from" not in page
+    assert "kT/ns/dof (95 %)" in page
+    assert "<dt>Discarded</dt><dd>nothing</dd>" in page
+
+
+def test_ramps_are_told_and_shaded(ramp_story, tell, run):
+    from shutil import rmtree
+
+    audit(run)
+    plain = write_report(run).read_text(encoding="utf-8")
+    rmtree(run.root)
+    run = tell(ramp_story)
+    audit(run)
+    text = write_report(run).read_text(encoding="utf-8")
+    assert "ramp, 6 steps" in text
+    assert ">ramp<" in text
+    assert ">ramp<" not in plain
+    hindsight = text[text.index("Hindsight") : text.index("Updates of the model")]
+    assert " → " in hindsight
+
+
+def test_discarded_stretches_are_told(story, tell):
+    run = tell(story)
+    database = run.open_database()
+    place = database.place()
+    last = story.entries[-1]
+    database.commit(Commit(entries=[dataclasses.replace(last, step=200)]))
+    lost = {"from_step": 120, "to_step": 80, "entries": 1, "segments": 0}
+    database.commit(
+        Commit(rewind_to=place, events=[Event(step=80, time=0.04, kind="rewind", message="back", data=lost)])
+    )
+    database.close()
+    audit(run)
+    text = write_report(run).read_text(encoding="utf-8")
+    assert "40 steps, run again · rewinds 1 · segments 0 · ledger entries 1" in text
+    assert "run again from here" in text
 
 
 def test_report_is_the_same_when_written_again(run):
