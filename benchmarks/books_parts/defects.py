@@ -1,0 +1,170 @@
+"""B7: planted defects that the auditor must catch, the cause that it must name, and honest runs that it must not blame.
+
+``python benchmarks/books_parts/defects.py`` prints every defect with its three sizes, the checks that failed and the
+cause that was named.
+"""
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+
+from books_parts.clean_runs import Plan, Story, run
+from books_parts.planted import KINDS, Defect
+from books_parts.write_run import write
+from figures import Figure
+from rich.console import Console
+from rich.table import Table
+
+from qmml_md.analysis.audit import judge_all
+from qmml_md.analysis.cadence import cadence_part
+from qmml_md.analysis.cause_classes import Diagnosis
+from qmml_md.analysis.causes import diagnose
+from qmml_md.analysis.final_model import FinalModelFile
+from qmml_md.analysis.findings import Check, Status
+from qmml_md.analysis.fluctuation import fluctuation_part
+from qmml_md.analysis.gather import gather
+from qmml_md.analysis.integrity import require_final_model
+from qmml_md.analysis.record import read_record
+from qmml_md.analysis.steps import measure_steps, steps_part
+from qmml_md.analysis.symptoms import symptoms
+from qmml_md.records.run_directory import RunDirectory
+
+#: Kinds that the quick form plants: one of each class that is quick to make.
+QUICK = (
+    "sign of forces", "forces in eV/Å", "heat not booked", "ΔU wrong", "frames reordered", "leap-frog velocities",
+)  # fmt: skip
+CLEAN_SEEDS, CLEAN_QUICK = 4, 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What the auditor said of one run."""
+
+    defect: str
+    size: str
+    failed: tuple[str, ...]
+    diagnoses: tuple[Diagnosis, ...]
+    right: bool
+
+
+def examine(run: RunDirectory) -> tuple[list[Check], tuple[Diagnosis, ...]]:
+    """All checks of an audit that need nothing but the record and the models, and the diagnosis."""
+    record = read_record(run)
+    require_final_model(run, record)
+    with FinalModelFile(run.audit / "final_model.h5", record.atoms) as keep:
+        evidence = gather(run, record, keep, forces_every=1)
+    steps = measure_steps(record, evidence.replayed.tolerance.force)
+    parts = [*judge_all(run, evidence), steps_part(record, steps), cadence_part(record), fluctuation_part(record)]
+    checks = list({check.name: check for part in parts for check in part.checks}.values())
+    found = symptoms(
+        run,
+        record,
+        evidence.replayed,
+        checks,
+        kinetic=evidence.books.kinetic,
+        residual=evidence.books.residual,
+        unexplained=evidence.unexplained,
+        steps=steps,
+    )
+    return checks, diagnose(found)
+
+
+def examined(
+    story: Story, after: Defect | None = None, size: object = None
+) -> tuple[list[Check], tuple[Diagnosis, ...]]:
+    """Write a story to a fresh folder and examine it."""
+    with tempfile.TemporaryDirectory() as folder:
+        directory = write(story, Path(folder) / "run")
+        if after is not None and after.after is not None:
+            after.after(directory.root, size)
+        return examine(directory)
+
+
+def planted(*, quick: bool) -> Iterator[Outcome]:
+    """Every kind in every size; in the quick form some kinds in their smallest size."""
+    for defect in KINDS:
+        if quick and defect.name not in QUICK:
+            continue
+        for words, size in defect.sizes[2:] if quick else defect.sizes:
+            checks, diagnoses = examined(defect.plant(size), defect, size)
+            yield Outcome(
+                defect=defect.name,
+                size=words,
+                failed=tuple(check.name for check in checks if check.status == Status.FAIL),
+                diagnoses=diagnoses,
+                right=bool(diagnoses) and diagnoses[0].cause == defect.cause,
+            )
+
+
+def clean_plans(*, quick: bool) -> list[Plan]:
+    """Honest runs: vacuum and periodic, four integrators, without and with updates of three policies."""
+    every = [
+        Plan(system=name, integrator=integrator, policy=policy, seed=100 + seed)
+        for seed, name, integrator, policy in product(
+            range(CLEAN_SEEDS),
+            ("ethanol", "waters", "box"),
+            ("verlet", "langevin", "bussi", "nose_hoover"),
+            ("", "abrupt", "ramp", "rewind"),
+        )
+    ]
+    sparse = [replace(plan, every=5, steps=80) for plan in every if plan.system == "ethanol" and plan.seed == 100]
+    if quick:
+        return every[:: len(every) // CLEAN_QUICK][:CLEAN_QUICK]
+    return [plan for plan in every if plan.system != "box" or plan.seed < 102] + sparse
+
+
+def false_alarms(*, quick: bool) -> tuple[int, list[tuple[Plan, tuple[str, ...]]]]:
+    """Number of honest runs, and those in which a check failed."""
+    plans, blamed = clean_plans(quick=quick), []
+    for plan in plans:
+        checks, _ = examined(run(plan))
+        failed = tuple(f"{check.name}: {check.why}" for check in checks if check.status == Status.FAIL)
+        if failed:
+            blamed.append((plan, failed))
+    return len(plans), blamed
+
+
+def table(outcomes: list[Outcome], *, misses_only: bool) -> Table:
+    """Defects, sizes, what failed and what was named."""
+    rows = Table(title="planted defects", title_justify="left")
+    for column in ("defect", "size", "checks that failed", "cause named"):
+        rows.add_column(column)
+    for o in outcomes:
+        if misses_only and o.failed and o.right:
+            continue
+        cause = o.diagnoses[0].cause.value if o.diagnoses else "—"
+        named = cause if o.right else f"{cause}  (WRONG) {o.diagnoses[0].why if o.diagnoses else ''}"
+        rows.add_row(o.defect, o.size, ", ".join(o.failed) or "NONE", named)
+    return rows
+
+
+def figures(*, quick: bool) -> list[Figure]:
+    """B7.kinds, B7.caught, B7.cause and B7.false_alarms."""
+    outcomes = list(planted(quick=quick))
+    runs, blamed = false_alarms(quick=quick)
+    console = Console(width=170, stderr=True)
+    if any(not (o.failed and o.right) for o in outcomes):
+        console.print(table(outcomes, misses_only=True))
+    for plan, failed in blamed:
+        console.print(f"false alarm: {plan}: {failed}")
+    kinds = len({o.defect for o in outcomes})
+    caught = sum(bool(o.failed) for o in outcomes) / len(outcomes)
+    right = sum(o.right for o in outcomes) / len(outcomes)
+    goals = not quick
+    return [
+        Figure(id="B7.kinds", what=f"kinds of planted defects, {len(outcomes)} runs", value=kinds, unit="1",
+               goal="≥ 25" if goals else "", met=kinds >= 25 if goals else None),
+        Figure(id="B7.caught", what="planted defects that made a check fail", value=caught, unit="1", goal="1",
+               met=caught == 1.0),
+        Figure(id="B7.cause", what="planted defects whose class of cause came first", value=right, unit="1",
+               goal="≥ 0.9", met=right >= 0.9),
+        Figure(id="B7.false_alarms", what=f"of {runs} honest runs, those in which a check failed", value=len(blamed),
+               unit="1", goal="0 of ≥ 100" if goals else "0", met=not blamed and (runs >= 100 or quick)),
+    ]  # fmt: skip
+
+
+if __name__ == "__main__":
+    Console(width=170).print(table(list(planted(quick="--quick" in sys.argv)), misses_only=False))
