@@ -130,3 +130,35 @@ def test_a_signal_ends_a_run_that_resume_continues(stop: signal.Signals, tmp_pat
     assert list(after[: len(before)]) == list(before)
     assert (after[1:] > after[:-1]).all()
     assert is_finished(RunDirectory(tmp_path / "run"))
+
+
+def test_a_run_begins_at_a_frame_of_another(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "again"
+    assert main(["run", "--from", f"{finished}@30", "--out", str(out)]) == 0
+    frames = read_trajectory(RunDirectory(out)).frames
+    assert frames.step.tolist() == [0, 5, 10]
+    before = read_trajectory(RunDirectory(finished)).frames
+    assert (frames.positions[0] == before.positions[before.step == 30][0]).all()
+
+
+def test_a_run_begins_elsewhere_with_another_configuration(finished: Path, tmp_path: Path) -> None:
+    config, out = configure(tmp_path, 10), tmp_path / "again"
+    assert main(["run", str(config), "--from", f"{finished}@30", "--out", str(out)]) == 0
+    assert read_trajectory(RunDirectory(out)).frames.step.tolist() == [0, 5, 10]
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [("nowhere@3", "does not exist"), ("30", "not of the form RUN@STEP"), ("{run}@31", "no frame at step 31")],
+)
+def test_a_frame_that_does_not_exist_is_refused(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str, message: str
+) -> None:
+    assert main(["run", "--from", place.format(run=finished), "--out", str(tmp_path / "again")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "again").exists()
+
+
+def test_a_run_needs_something_to_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run"]) == 2
+    assert "--from RUN@STEP" in capsys.readouterr().err
