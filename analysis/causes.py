@@ -213,7 +213,7 @@ def _velocities(found: Symptoms) -> Iterator[Diagnosis]:
 
 def _books(found: Symptoms) -> Iterator[Diagnosis]:
     if "heat" in found.failed and found.steps is not None:
-        known = found.steps.known
+        known = found.steps.ratio <= 1.0
         heat, booked = found.steps.heat[known], found.steps.booked[known]
         wrong = np.abs(booked - heat) > found.steps.heat_allowed[known]
         line = fit(booked, heat)

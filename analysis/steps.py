@@ -257,7 +257,8 @@ def steps_part(record: Record, found: Steps) -> Part:
         for i in bad
     ]
     wrong = found.booked - found.heat
-    off = np.flatnonzero(known & ~(np.abs(wrong) <= found.heat_allowed))
+    # Where the step is not the integrator's, what is left of it is not heat.
+    off = np.flatnonzero((found.ratio <= 1.0) & ~(np.abs(wrong) <= found.heat_allowed))
     unbooked = [
         f"in the step from {steps[i]} to {steps[i + 1]} the thermostat gave {found.heat[i]:.6g} kJ/mol, the ledger "
         f"books {found.booked[i]:.6g} ({len(off)} of {known.sum()} steps)"
