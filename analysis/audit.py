@@ -10,7 +10,7 @@ import json
 import platform
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -34,7 +34,7 @@ from .learning import learning_part
 from .ledger import ledger_part
 from .motion import continuity
 from .reconcile import reconcile_part
-from .record import read_record, region_sizes
+from .record import Record, read_record, region_sizes
 from .replay import replay_part
 from .updates import updates_part
 
@@ -89,8 +89,17 @@ class AuditResult:
         return EXIT_CODES[self.verdict]
 
 
+#: A part of the audit that is made on request.
+Extra = Callable[[RunDirectory, Record], Part]
+
+
 def audit(
-    run: RunDirectory, *, progress: ProgressCallback | None = None, forces_every: int | None = None
+    run: RunDirectory,
+    *,
+    progress: ProgressCallback | None = None,
+    forces_every: int | None = None,
+    thorough: bool = False,
+    extras: Sequence[Extra] = (),
 ) -> AuditResult:
     """Audit a run with its final model and write ``audit/audit.json`` and ``audit/final_model.h5``.
 
@@ -99,6 +108,8 @@ def audit(
         progress: told (frames done, frames in all) after each frame.
         forces_every: evaluate forces on one frame in so many, energies on every one; by default as the configuration of
             the run says.
+        thorough: also probe what takes long, such as the gradient of a large system.
+        extras: parts that are made on request, after the others.
 
     Raises:
         RunDirectoryError: this is no run directory, or it holds no committed frames.
@@ -113,7 +124,7 @@ def audit(
         raise AuditError(f"forces_every is {every}", cure="give a whole number from 1 on")
     with FinalModelFile(run.audit / "final_model.h5", record.atoms) as keep:
         evidence = gather(run, record, keep, forces_every=every, progress=progress)
-    parts = judge_all(run, evidence)
+    parts = [*judge_all(run, evidence), *(extra(run, record) for extra in extras)]
     checks = tuple(check for part in parts for check in part.checks)
     out = np.flatnonzero(evidence.out)
     result = AuditResult(

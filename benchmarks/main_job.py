@@ -10,7 +10,8 @@ from pathlib import Path
 
 from figures import Figure, parser, publish
 
-from qmml_md.commands.runs import audit_run, run_config
+from qmml_md.commands.audit import Wishes, audit_run
+from qmml_md.commands.runs import run_config
 from qmml_md.config import Config
 from qmml_md.config_file import dump_config, load_config
 from qmml_md.records.run_directory import RunDirectory
@@ -97,7 +98,7 @@ def main() -> None:
             config = shortened(Path(folder)) if chosen.quick else EXAMPLES / "nma_in_water" / "config.yaml"
             run_config(config, run.root)
         elif not (run.audit / "audit.json").exists():
-            audit_run(run.root)
+            audit_run(run.root, Wishes())
         publish(measure(run, quick=chosen.quick), chosen.json, "the main job")
 
 

@@ -131,11 +131,69 @@ def status(run: RunFolder) -> None:
 
 
 @app.command()
-def audit(run: RunFolder) -> None:
+def audit(
+    run: Annotated[
+        Path | None, typer.Argument(metavar="RUN", help="Run directory; not with --trajectory.", show_default=False)
+    ] = None,
+    forces_every: Annotated[
+        int | None, typer.Option(metavar="N", help="Forces on one stored frame in N; energies on every one.")
+    ] = None,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="Probe the gradient of large systems too, and of more frames.")
+    ] = False,
+    timestep_scan: Annotated[
+        bool, typer.Option("--timestep-scan", help="Run a short stretch again at dt, dt/2 and dt/4.")
+    ] = False,
+    spot_checks: Annotated[
+        int, typer.Option(metavar="N", help="Quantum labels at N random places: an unbiased force error.")
+    ] = 0,
+    trajectory: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Audit another program's trajectory: H5MD, extended XYZ, or DCD and CSV."),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(metavar="NAME", help="With --trajectory: the model to hold it to.")
+    ] = None,
+    topology: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --trajectory: structure file of the same atoms.")
+    ] = None,
+    unit: Annotated[
+        list[str] | None,
+        typer.Option(metavar="QUANTITY=UNIT", help="With --trajectory: units that the files leave open."),
+    ] = None,
+    spacing_fs: Annotated[
+        float | None, typer.Option(metavar="FS", help="With --trajectory: time between frames.")
+    ] = None,
+    ensemble: Annotated[
+        Literal["nve", "nvt"] | None, typer.Option(help="With --trajectory: what it sampled.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FOLDER", help="With --trajectory: for audit.json.")
+    ] = None,
+) -> None:
     """Re-evaluate RUN with its final model and write audit.json and the report. Exit 0 pass, 1 fail, 2 undecided."""
-    from .commands.runs import audit_run
+    if trajectory:
+        if run is not None or weights is None:
+            raise typer.BadParameter("give --weights, and no RUN", param_hint="--trajectory")
+        from .commands.foreign import audit_trajectory
 
-    raise typer.Exit(audit_run(run))
+        raise typer.Exit(
+            audit_trajectory(
+                trajectory,
+                weights=weights,
+                topology=topology,
+                units=unit or (),
+                spacing_fs=spacing_fs,
+                ensemble=ensemble,
+                out=out,
+            )
+        )
+    if run is None:
+        raise typer.BadParameter("give a run directory, or --trajectory FILE", param_hint="RUN")
+    from .commands.audit import Wishes, audit_run
+
+    wishes = Wishes(forces_every=forces_every, thorough=thorough, timestep_scan=timestep_scan, spot_checks=spot_checks)
+    raise typer.Exit(audit_run(run, wishes))
 
 
 @app.command()

@@ -1,30 +1,21 @@
-"""``qmml run``, ``resume``, ``audit``, ``report`` and ``export``."""
+"""``qmml run``, ``resume``, ``report`` and ``export``."""
 
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from ..config_file import load_config
-from ..console import ConsoleProgress, counting
+from ..console import ConsoleProgress
 from ..engine.progress import Progress
 from ..errors import ConfigError, RunDirectoryError
-from ..records.database import Commit
 from ..records.run_directory import RunDirectory
+from .audit import audit_and_report
 from .status import is_finished
-
-if TYPE_CHECKING:
-    from ..analysis.audit import AuditResult
 
 #: A run that a signal ended before its last step: everything is committed, `qmml resume` continues (EX_TEMPFAIL).
 STOPPED = 75
-
-_COLOURS = {"pass": "bold green", "fail": "bold red", "undecided": "bold yellow"}
 
 
 def default_out(config: Path) -> Path:
@@ -106,21 +97,6 @@ def refuse_used(folder: Path) -> None:
         raise RunDirectoryError(f"cannot write in {parent}", cure="give a writable folder with --out")
 
 
-def audit_run(path: Path) -> int:
-    """Audit a run, write the report, print the outcome.
-
-    Returns:
-        0 pass, 1 fail, 2 undecided.
-    """
-    out = Console()
-    result = _audit(RunDirectory(path), out)
-    for check in result.checks:
-        line = Text(f"{check.status.value:15}", style=_COLOURS.get(check.status.value, "dim"))
-        line.append(f"{check.name}: {check.why}", style="not bold default")
-        out.print(line, soft_wrap=True)
-    return result.exit_code
-
-
 def report_run(path: Path) -> None:
     """Write the report of a run from its last audit and print where it is."""
     from ..analysis.report import write_report
@@ -143,40 +119,5 @@ def _carry_on(folder: Path, work: Callable[[Progress], RunDirectory]) -> int:
     if not is_finished(run):
         out.print(f"stopped before the last step; everything is committed. `qmml resume {run.root}` continues")
         return STOPPED
-    _audit(run, out)
+    audit_and_report(run, out)
     return 0
-
-
-def _audit(run: RunDirectory, out: Console) -> "AuditResult":
-    from ..analysis.audit import audit
-    from ..analysis.report import write_report
-
-    began = time.perf_counter()
-    with counting("audit: frames") as progress:
-        result = audit(run, progress=progress)
-    _book_time(run, time.perf_counter() - began)
-    out.print(summary(result, write_report(run)))
-    return result
-
-
-def _book_time(run: RunDirectory, seconds: float) -> None:
-    """Where the time went includes the last audit."""
-    database = run.open_database()
-    try:
-        database.commit(Commit(timings={"audit": (seconds, 1)}))
-    finally:
-        database.close()
-
-
-def summary(result: "AuditResult", report: Path) -> Table:
-    """The outcome of an audit in four lines."""
-    verdict = result.verdict.value
-    drift = next((f for f in result.findings if f.name == "conserved_drift" and f.unit == "kT/ns/dof"), None)
-    error = f" ± {drift.standard_error:.2g}" if drift is not None and drift.standard_error is not None else ""
-    first = result.first_out_of_tolerance
-    table = Table(show_header=False)
-    table.add_row("verdict of the audit", Text(verdict, style=_COLOURS[verdict]))
-    table.add_row("first frame out of tolerance", "none" if first is None else f"step {first}")
-    table.add_row("drift of the conserved quantity", f"{drift.value:.3g}{error} {drift.unit}" if drift else "unknown")
-    table.add_row("report", Text(str(report), overflow="fold"))
-    return table

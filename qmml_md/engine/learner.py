@@ -1,7 +1,7 @@
 """One learning cycle: label a cluster, score it before training, train, judge, and hand over the new model."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,14 +9,14 @@ import numpy as np
 from ..config import Config
 from ..ensemble.model import AniEnsemble, self_energy_hartree
 from ..ensemble.weights import load, store
-from ..errors import LabelError, RegionError
+from ..errors import LabelError, RegionError, RunDirectoryError
 from ..learning.anchors import AnchorPool
 from ..learning.finetune import Fit, Image, finetune, make_image
 from ..learning.gate import Verdict, cluster_energy_and_forces, judge
 from ..records.database import LabelRow
 from ..records.run_directory import RunDirectory
-from ..reference.label import Label, Reference, label_key
-from ..reference.store import LabelStore
+from ..reference.label import Label, Reference
+from ..reference.store import LabelStore, StoredReference
 from ..region.cluster import Cluster
 from ..region.policy import Region
 from ..system.molecules import Floats, Molecules
@@ -77,22 +77,30 @@ class Learner:
     ) -> None:
         self._config = config
         self._run = run
-        self._reference = reference
         self._timings = timings
         self._rng = rng
         self.base = base
         self._store = LabelStore(run.labels)
+        self._reference = StoredReference(reference, self._store)
         self._images: list[Image] = []
         self.labels: list[Label] = []
         larger = molecules.size > config.region.max_qm_atoms
         self.pool = AnchorPool(base, config.learning.anchor_frames, hold_bulk=larger)
 
     def recall(self, keys: list[str]) -> None:
-        """Take labels of an earlier part of the run from the store, in order."""
+        """Take labels of an earlier part of the run from the store, in order.
+
+        Raises:
+            RunDirectoryError: one is missing.
+        """
         for key in keys:
             label = self._store.get(key)
-            if label is not None:
-                self.remember(label)
+            if label is None:
+                raise RunDirectoryError(
+                    f"{self._run.labels} has lost the label {key[:12]} that the run was trained on",
+                    cure="restore labels.db from a copy of the run directory",
+                )
+            self.remember(label)
 
     def label(self, cluster: Cluster) -> tuple[Label, bool]:
         """The label of a cluster, and whether it came from the store.
@@ -100,14 +108,11 @@ class Learner:
         Raises:
             LabelError: it could not be computed.
         """
-        found = self._store.get(label_key(cluster, self._reference.level))
+        found = self._reference.known(cluster)
         if found is not None:
-            # The same geometry may have been met with other atoms of the system.
-            return replace(found, cluster=cluster), True
+            return found, True
         with self._timings.measure("qm"):
-            label = self._reference.label(cluster)
-        self._store.put(label)
-        return label, False
+            return self._reference.compute(cluster), False
 
     def score(
         self, label: Label, model: AniEnsemble, model_id: str, sigma: Floats, region: Region, step: int, reused: bool

@@ -187,6 +187,17 @@ def particles(config: Config, molecules: Molecules) -> Particles:
     )
 
 
+def region_policy(config: Config) -> ThresholdPolicy:
+    """How the region of a configuration is chosen."""
+    settings = config.region
+    return ThresholdPolicy(
+        enter_eV_per_A=settings.enter_eV_per_A,
+        stay_eV_per_A=settings.stay_eV_per_A,
+        buffer_A=settings.buffer_A,
+        max_atoms=settings.max_qm_atoms,
+    )
+
+
 def _assemble(
     config: Config,
     directory: RunDirectory,
@@ -200,15 +211,8 @@ def _assemble(
     rng: np.random.Generator,
 ) -> Parts:
     """Put together what a run is made of, new or resumed."""
-    settings = config.region
     atoms = particles(config, molecules)
     journal = Journal(directory, database, atoms)
-    policy = ThresholdPolicy(
-        enter_eV_per_A=settings.enter_eV_per_A,
-        stay_eV_per_A=settings.stay_eV_per_A,
-        buffer_A=settings.buffer_A,
-        max_atoms=settings.max_qm_atoms,
-    )
     pressure = config.dynamics.pressure_bar
     barostat = None
     if pressure is not None:
@@ -221,7 +225,7 @@ def _assemble(
         simulation=simulation,
         journal=journal,
         learner=Learner(config, directory, base, reference, journal.timings, rng, molecules),
-        policy=policy,
+        policy=region_policy(config),
         barostat=barostat,
         progress=progress,
         rng=rng,

@@ -7,7 +7,7 @@ come back equal to the bit.
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from ..errors import LabelError, RunDirectoryError
 from ..region.cluster import Cluster
-from .label import Label, LevelOfTheory, label_key
+from .label import Label, LevelOfTheory, Reference, label_key
 
 #: ASE refuses text that reads like a number, which a hash may.
 _KEY_PREFIX = "sha256:"
@@ -169,3 +169,40 @@ def _read(row: Any) -> Label:
         rung=str(row.rung),
         **scalars,
     )
+
+
+class StoredReference:
+    """A reference that looks into a store before it computes, and puts what it computes there.
+
+    Attributes:
+        level: of the reference.
+    """
+
+    def __init__(self, reference: Reference, store: LabelStore) -> None:
+        self._reference = reference
+        self._store = store
+        self.level = reference.level
+
+    def label(self, cluster: Cluster) -> Label:
+        """The label of a cluster, computed if it is not in the store.
+
+        Raises:
+            LabelError: it could not be computed.
+            RunDirectoryError: the store cannot be read or written.
+        """
+        return self.known(cluster) or self.compute(cluster)
+
+    def known(self, cluster: Cluster) -> Label | None:
+        """The label if it is in the store. The same geometry may have been met with other atoms of the system."""
+        found = self._store.get(label_key(cluster, self.level))
+        return None if found is None else replace(found, cluster=cluster)
+
+    def compute(self, cluster: Cluster) -> Label:
+        """Compute the label and keep it.
+
+        Raises:
+            LabelError: it could not be computed.
+        """
+        label = self._reference.label(cluster)
+        self._store.put(label)
+        return label

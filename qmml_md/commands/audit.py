@@ -1,0 +1,179 @@
+"""``qmml audit``: a run with its final model, and on request what takes longer."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..console import counting
+from ..errors import ConfigError
+from ..records.database import Commit
+from ..records.run_directory import RunDirectory
+from ..units import PS_PER_FS
+
+if TYPE_CHECKING:
+    from ..analysis.audit import AuditResult, Extra
+    from ..analysis.findings import Part
+    from ..analysis.record import Record
+    from ..region.cluster import Cluster
+
+COLOURS = {"pass": "bold green", "fail": "bold red", "undecided": "bold yellow"}
+#: Length of each run of a time-step scan: some periods of the slowest stiff mode, seconds of work for a small system.
+SCAN_FS = 100.0
+#: Steps of the longest time step that a scan takes at least.
+SCAN_STEPS = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What an audit shall do beyond the default.
+
+    Attributes:
+        forces_every: forces on one stored frame in so many; by default as the run's configuration says.
+        thorough: probe the gradient of large systems too, and of more frames.
+        timestep_scan: run a short stretch again at dt, dt/2 and dt/4.
+        spot_checks: quantum labels at so many random places.
+    """
+
+    forces_every: int | None = None
+    thorough: bool = False
+    timestep_scan: bool = False
+    spot_checks: int = 0
+
+
+def audit_run(path: Path, wishes: Wishes) -> int:
+    """Audit a run, write the report, print the outcome.
+
+    Returns:
+        0 pass, 1 fail, 2 undecided.
+
+    Raises:
+        ConfigError: a number of spot checks or frames that makes no sense.
+    """
+    if wishes.spot_checks < 0 or (wishes.forces_every is not None and wishes.forces_every < 1):
+        raise ConfigError("--spot-checks and --forces-every take positive numbers", cure="leave the option out")
+    out = Console()
+    result = audit_and_report(RunDirectory(path), out, wishes)
+    for check in result.checks:
+        line = Text(f"{check.status.value:15}", style=COLOURS.get(check.status.value, "dim"))
+        line.append(f"{check.name}: {check.why}", style="not bold default")
+        out.print(line, soft_wrap=True)
+    return result.exit_code
+
+
+def audit_and_report(run: RunDirectory, out: Console, wishes: Wishes | None = None) -> "AuditResult":
+    """Audit, write the report, print the summary, and book the time in the run's database."""
+    from ..analysis.audit import audit
+    from ..analysis.report import write_report
+
+    wishes = wishes or Wishes()
+    began = time.perf_counter()
+    with counting("audit: frames") as progress:
+        result = audit(
+            run,
+            progress=progress,
+            forces_every=wishes.forces_every,
+            thorough=wishes.thorough,
+            extras=extras_of(wishes, out),
+        )
+    _book_time(run, time.perf_counter() - began)
+    out.print(summary(result, write_report(run)))
+    return result
+
+
+def extras_of(wishes: Wishes, out: Console) -> "Sequence[Extra]":
+    """The parts of an audit that are made on request."""
+    extras: list[Extra] = []
+    if wishes.timestep_scan:
+        extras.append(_timestep_scan)
+    if wishes.spot_checks:
+        extras.append(_spot_checks(wishes.spot_checks, out))
+    return extras
+
+
+def _timestep_scan(run: RunDirectory, record: "Record") -> "Part":
+    """Velocity Verlet from the last stored frame, in double precision on the final model."""
+    from ..analysis.timestep import timestep_scan
+    from ..ensemble.weights import load
+
+    last = record.rows(np.array([len(record) - 1]))
+    timestep_ps = record.timestep_ps
+    with counting("audit: time-step scan") as progress:
+        return timestep_scan(
+            load(str(run.model(record.models[-1].id)), "double"),
+            particles=record.particles,
+            positions=last.positions[0],
+            velocities=last.velocities[0],
+            box=last.box[0] if record.particles.periodic else None,
+            timestep_ps=timestep_ps,
+            duration_ps=max(SCAN_FS * PS_PER_FS, SCAN_STEPS * timestep_ps),
+            progress=progress,
+        )
+
+
+def _spot_checks(count: int, out: Console) -> "Extra":
+    """Quantum labels around random atoms of random frames, kept with the other labels of the run."""
+
+    def check(run: RunDirectory, record: "Record") -> "Part":
+        from ..analysis.spot_checks import draw_spots, spot_check
+        from ..ensemble.weights import load
+        from ..reference.pyscf import PyscfReference
+        from ..reference.store import LabelStore, StoredReference
+
+        config = record.config
+        rng = np.random.default_rng(np.random.SeedSequence([config.dynamics.seed, count]))
+        spots = draw_spots(len(record), record.atoms, count, rng)
+        reference = PyscfReference(config.reference, config.ensemble.threads)
+        with counting("audit: spot checks") as progress:
+            return spot_check(
+                StoredReference(reference, LabelStore(run.labels)),
+                clusters=_clusters(run, record, spots.tolist()),
+                model=load(str(run.model(record.models[-1].id)), config.ensemble.precision),
+                tolerance_eV_per_A=config.audit.force_rmse_eV_per_A,
+                rng=rng,
+                progress=lambda done: progress(done, len(spots)),
+            )
+
+    return check
+
+
+def _clusters(run: RunDirectory, record: "Record", spots: list[list[int]]) -> Iterator[tuple[int, int, "Cluster"]]:
+    """Step, centre and cluster of each spot, cut as the run would cut it."""
+    from ..engine.inputs import read_molecules
+    from ..engine.setup import region_policy
+    from ..region.sampling import cluster_around
+
+    molecules, policy = read_molecules(record.config, run.root), region_policy(record.config)
+    for frame, atom in spots:
+        row = record.rows(np.array([frame]))
+        now = molecules.at(row.positions[0], row.box[0])
+        yield int(row.step[0]), atom, cluster_around(atom, now, policy)
+
+
+def _book_time(run: RunDirectory, seconds: float) -> None:
+    """Where the time went includes the last audit."""
+    database = run.open_database()
+    try:
+        database.commit(Commit(timings={"audit": (seconds, 1)}))
+    finally:
+        database.close()
+
+
+def summary(result: "AuditResult", report: Path) -> Table:
+    """The outcome of an audit in four lines."""
+    verdict = result.verdict.value
+    drift = next((f for f in result.findings if f.name == "conserved_drift" and f.unit == "kT/ns/dof"), None)
+    error = f" ± {drift.standard_error:.2g}" if drift is not None and drift.standard_error is not None else ""
+    first = result.first_out_of_tolerance
+    table = Table(show_header=False)
+    table.add_row("verdict of the audit", Text(verdict, style=COLOURS[verdict]))
+    table.add_row("first frame out of tolerance", "none" if first is None else f"step {first}")
+    table.add_row("drift of the conserved quantity", f"{drift.value:.3g}{error} {drift.unit}" if drift else "unknown")
+    table.add_row("report", Text(str(report), overflow="fold"))
+    return table
