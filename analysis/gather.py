@@ -21,7 +21,8 @@ from .identity import Stretch, stretches
 from .motion import Motion
 from .reconcile import Reconciliation, kinetic_energies, reconcile
 from .record import Record, region_flags
-from .replay import Replay, Replayer, measure_tolerance
+from .replay import Replay, Replayer
+from .rounding import measure_tolerance
 from .updates import Update, updates
 
 #: Told (frames done, frames in all).

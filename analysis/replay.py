@@ -3,13 +3,7 @@
 Three things come of it: energies and forces of the final model; whether the model (or blend of two) that a frame names
 gives the energy and forces stored with it; and both energies at each change of model (``updates.py``). Every frame
 is visited once, by all models that it needs together.
-
-How closely two evaluations of one model must agree is measured, not guessed. On up to eight frames the final model is
-evaluated in double precision, and in single precision at positions rounded to single (what a GPU may be handed). Each
-difference is one draw of the rounding error. An energy may deviate by ten root mean squares of those draws: seven
-standard deviations of a difference of two evaluations, and still more than two if eight draws happen to underestimate
-the spread by a factor of three (one case in a thousand, χ²₈). A force component may deviate by five times the largest
-of all draws. In a run of double precision both scale with the ratio of the machine epsilons, down to a floor.
+How far a deviation may be rounding is measured (``rounding.py``).
 """
 
 from collections.abc import Sequence
@@ -27,24 +21,11 @@ from ..units import EV_PER_ANGSTROM_PER_KJ_PER_MOL_PER_NM
 from .blocks import take
 from .findings import Check, Finding, Kind, Part, judge, largest
 from .record import Record
+from .rounding import Tolerance
 from .updates import Jump
-
-NOISE_FRAMES = 8
-ENERGY_FACTOR = 10.0
-FORCE_FACTOR = 5.0
-FORCE_FLOOR_EV_PER_A = 1e-7
-EPSILON_RATIO = float(np.finfo(np.float64).eps / np.finfo(np.float32).eps)
 
 #: Energies, shape (c,), and forces, shape (g, n, 3), of one model on a block.
 Surface = tuple[Floats, Floats]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tolerance:
-    """How far two evaluations of one model on one frame may differ: energy in kJ/mol, a force component in eV/Å."""
-
-    energy: float
-    force: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,25 +187,6 @@ class Replayer:
 
 
 COLUMNS = ("potential_final", "energy_deviation", "force_deviation", "force_relative", "power")
-
-
-def measure_tolerance(run: RunDirectory, record: Record) -> Tolerance:
-    """Measure rounding on a few frames, as the head of this module says."""
-    path = str(run.model(record.models[-1].id))
-    single, double = load(path, "single"), load(path, "double")
-    frames = record.rows(np.unique(np.linspace(0, len(record) - 1, NOISE_FRAMES).round().astype(int)))
-    frames = take(frames, np.flatnonzero(np.isfinite(frames.positions).all(axis=(1, 2))))
-    numbers, boxes = record.particles.numbers, frames.box if record.particles.periodic else None
-    (rounded,) = evaluate_models([single], numbers, frames.positions.astype(np.float32).astype(np.float64), boxes)
-    (exact,) = evaluate_models([double], numbers, frames.positions, boxes)
-    energies, forces = rounded.energy - exact.energy, np.zeros(0)
-    if rounded.forces is not None and exact.forces is not None:
-        forces = np.abs(rounded.forces - exact.forces).ravel()
-    scale = 1.0 if record.config.ensemble.precision == "single" else EPSILON_RATIO
-    energy = ENERGY_FACTOR * scale * float(np.sqrt(np.mean(np.square(energies)))) if len(energies) else 0.0
-    force = FORCE_FACTOR * scale * float(forces.max(initial=0.0)) * EV_PER_ANGSTROM_PER_KJ_PER_MOL_PER_NM
-    floor = record.config.audit.identity_kj_per_mol
-    return Tolerance(energy=max(energy, floor), force=max(force, FORCE_FLOOR_EV_PER_A))
 
 
 def replay_part(record: Record, done: Replay) -> Part:

@@ -16,12 +16,16 @@ from ..system.molecules import Floats, Ints
 from ..units import ANGSTROM_PER_NM, KJ_PER_MOL_PER_HARTREE
 from .descriptor import Descriptor
 from .model import AniEnsemble, element_indices, to_angstrom
+from .narrow import atomic_energies
 
 # isort: split
 from torchani.neighbors import Neighbors
 
 #: Atoms in one batch: enough to hide the cost of calls, few enough for the caches.
 BATCH_ATOMS = 700
+
+#: Up to this many atoms it is faster to try all pairs than to sort atoms into cells.
+PAIRS_PAY_TO_ATOMS = 1500
 
 #: What of a card makes the descriptor.
 DESCRIPTOR = (
@@ -122,11 +126,11 @@ def _evaluate_chunk(
     x = to_angstrom(positions, first.device)
     cells = None if boxes is None else to_angstrom(boxes, first.device)
     elements = element_indices(first.card, numbers).to(first.device).repeat(len(positions))
-    descriptor = Descriptor(first, elements, _neighbors(first, elements[: len(numbers)], x, cells))
-    features = descriptor.features()
+    descriptor = Descriptor(first, elements, _neighbors(first, elements[: len(numbers)], x, cells), slopes=forces)
+    features, partners = descriptor.features(), descriptor.partners()
     results = []
     for model in models:
-        energy, slopes = _energies(model, elements, features, len(positions), forces)
+        energy, slopes = _energies(model, elements, features, partners, len(positions), forces)
         force = None
         if slopes is not None:
             gradient = descriptor.gradient(slopes).reshape(shape).cpu().numpy()
@@ -136,12 +140,12 @@ def _evaluate_chunk(
 
 
 def _energies(
-    model: AniEnsemble, elements: Tensor, features: Tensor, count: int, slopes: bool
+    model: AniEnsemble, elements: Tensor, features: Tensor, partners: Tensor, count: int, slopes: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Mean energies of the frames, hartree, shape (c,), and their slopes by feature, shape (c n, D)."""
     inputs = features.detach().requires_grad_(slopes)
     with torch.set_grad_enabled(slopes):
-        atomic = model.atomic_energies(elements, inputs.unsqueeze(0)).to(torch.float64)
+        atomic = atomic_energies(model, elements, inputs, partners).to(torch.float64)
         energy = atomic.reshape(model.members, count, -1).sum(2).mean(0)
     if not slopes:
         return energy, None
@@ -152,11 +156,35 @@ def _energies(
 def _neighbors(model: AniEnsemble, elements: Tensor, positions: Tensor, cells: Tensor | None) -> Neighbors:
     """Pairs of all frames; atom i of frame k has the index ``k n + i``."""
     count, atoms = positions.shape[:2]
-    if cells is None and atoms < model.cells_pay_from:
-        return model.pairs(model.cutoff, elements.repeat(count, 1), positions, None, None)
+    if atoms <= PAIRS_PAY_TO_ATOMS and (cells is None or _wide(cells, model.cutoff)):
+        return _all_pairs(model.cutoff, positions, cells)
     each = [model.neighbors(elements, positions[k], None if cells is None else cells[k]) for k in range(count)]
     return Neighbors(
         torch.cat([found.indices + k * atoms for k, found in enumerate(each)], dim=1),
         torch.cat([found.distances for found in each]),
         torch.cat([found.diff_vectors for found in each]),
     )
+
+
+def _wide(cells: Tensor, cutoff: float) -> bool:
+    """Whether every box is at least two cutoffs wide along each of its vectors."""
+    widths = 1.0 / torch.linalg.inv(cells).norm(dim=1)
+    return bool((widths >= 2.0 * cutoff).all())
+
+
+def _all_pairs(cutoff: float, positions: Tensor, cells: Tensor | None) -> Neighbors:
+    """Pairs by trying all of them, each at its nearest image.
+
+    A vector d shorter than half of each width w of a box has fractional coordinates ``|d·b*| ≤ |d|/w < ½``: rounding
+    the fractional coordinates of any image away leaves exactly d.
+    """
+    atoms = positions.shape[1]
+    pairs = torch.triu_indices(atoms, atoms, 1, device=positions.device)
+    away = positions.index_select(1, pairs[0]) - positions.index_select(1, pairs[1])
+    if cells is not None:
+        away = away - torch.round(away @ torch.linalg.inv(cells)) @ cells
+    away = away.reshape(-1, 3)
+    square = (away * away).sum(1)
+    close = (square <= cutoff**2).nonzero().flatten()
+    frame, pair = close // max(pairs.shape[1], 1), close % max(pairs.shape[1], 1)
+    return Neighbors(pairs[:, pair] + frame * atoms, square[close].sqrt(), away[close])

@@ -83,10 +83,11 @@ class Descriptor:
         model: with the descriptor.
         elements: element indices of all atoms, shape (N,).
         found: pairs within the cutoff, Å, float64.
+        slopes: whether ``gradient`` will be asked for; without it less is computed.
     """
 
-    def __init__(self, model: AniEnsemble, elements: Tensor, found: Neighbors) -> None:
-        self._aev, self._atoms = model.aev, len(elements)
+    def __init__(self, model: AniEnsemble, elements: Tensor, found: Neighbors, *, slopes: bool = True) -> None:
+        self._aev, self._atoms, self._slopes = model.aev, len(elements), slopes
         dtype = model.aev.radial.shifts.dtype
         cast = Neighbors(found.indices, found.distances.to(dtype), found.diff_vectors.to(dtype))
         with torch.no_grad():
@@ -105,6 +106,15 @@ class Descriptor:
             terms = (triples.radial[k] * both[k, None]).unsqueeze(2) * triples.angular[k, :, 0].unsqueeze(1)
             angular.index_add_(0, triples.rows[k], terms.flatten(1))
         return torch.cat([radial.view(self._atoms, -1), angular.view(self._atoms, -1)], dim=1)
+
+    def partners(self) -> Tensor:
+        """Whether an atom has a partner of each element within the cutoff, shape (N, elements).
+
+        Without one all features of that element are zero, and nothing depends on their slopes.
+        """
+        found = self._pairs.rows.new_zeros(self._atoms * self._aev.num_species, dtype=torch.bool)
+        found[self._pairs.rows.flatten()] = True
+        return found.view(self._atoms, -1)
 
     def gradient(self, slopes: Tensor) -> Tensor:
         """Gradient by position of an energy with these slopes by feature, float64, shape (N, 3).
@@ -147,16 +157,19 @@ class Descriptor:
 
     def _radial(self, elements: Tensor, found: Neighbors, cast: Neighbors) -> Pairs:
         term = self._aev.radial
-        cutoff, slope = _cutoff(term, cast.distances)
+        cutoff, slope = _cutoff(term, cast.distances, self._slopes)
         away = cast.distances.unsqueeze(1) - term.shifts
         plain = 0.25 * torch.exp(-term.eta * away**2)
+        slopes = plain[:0]
+        if self._slopes:
+            slopes = plain * (slope.unsqueeze(1) - 2.0 * term.eta * away * cutoff.unsqueeze(1))
         partners = elements[cast.indices].flip(0)
         return Pairs(
             rows=cast.indices * self._aev.num_species + partners,
             atoms=cast.indices,
             unit=found.diff_vectors / found.distances.unsqueeze(1),
             terms=plain * cutoff.unsqueeze(1),
-            slopes=plain * (slope.unsqueeze(1) - 2.0 * term.eta * away * cutoff.unsqueeze(1)),
+            slopes=slopes,
         )
 
     def _angular(self, elements: Tensor, cast: Neighbors) -> Triples:
@@ -166,7 +179,7 @@ class Descriptor:
         v1, v2 = found.diff_vectors
         r1, r2 = found.distances
         cosine = (v1 * v2).sum(1) / (r1 * r2).clamp(min=1e-10)
-        cutoff, cutoff_slopes = _cutoff(term, close.distances)
+        cutoff, cutoff_slopes = _cutoff(term, close.distances, self._slopes)
         away = ((r1 + r2) / 2.0).unsqueeze(1) - term.shifts
         radial = torch.exp(-term.eta * away**2)
         kinds = elements[close.indices][:, found.side_idxs]
@@ -181,10 +194,10 @@ class Descriptor:
             distances=found.distances,
             cosine=cosine,
             radial=radial,
-            radial_slopes=-2.0 * term.eta * away * radial,
-            angular=_angles(term, cosine),
+            radial_slopes=-2.0 * term.eta * away * radial if self._slopes else radial[:0],
+            angular=_angles(term, cosine, self._slopes),
             cutoff=cutoff[found.side_idxs],
-            cutoff_slopes=cutoff_slopes[found.side_idxs],
+            cutoff_slopes=cutoff_slopes[found.side_idxs] if self._slopes else cutoff_slopes,
         )
 
 
@@ -192,19 +205,26 @@ def _slices(count: int) -> list[slice]:
     return [slice(start, start + TRIPLES) for start in range(0, count, TRIPLES)]
 
 
-def _angles(term: torch.nn.Module, cosine: Tensor) -> Tensor:
+def _angles(term: torch.nn.Module, cosine: Tensor, slopes: bool) -> Tensor:
     """h_z and its derivative by the cosine of the angle, shape (t, Z, 2); the angle itself is never needed."""
     c = (DAMPING * cosine).unsqueeze(1)
     s = torch.sqrt(1.0 - c * c)
     cos, sin = torch.cos(term.sections), torch.sin(term.sections)
-    base = (1.0 + c * cos + s * sin) / 2.0
-    power = base ** (float(term.zeta) - 1.0)
-    slope = power * (s * cos - c * sin) / s * (float(term.zeta) * DAMPING)
-    return torch.stack((2.0 * power * base, slope), dim=2)
+    both, zeta = torch.cat((c, s), dim=1), float(term.zeta)
+    # cos(θ − θ_z) and sin(θ − θ_z) as products of a matrix.
+    base = torch.addmm(torch.full_like(cos, 0.5), both, 0.5 * torch.stack((cos, sin)))
+    power = base ** (zeta - 1.0)
+    value = 2.0 * power * base
+    if not slopes:
+        return value.unsqueeze(2)
+    turn = torch.mm(both / s, torch.stack((-sin, cos)) * (zeta * DAMPING))
+    return torch.stack((value, power * turn), dim=2)
 
 
-def _cutoff(term: torch.nn.Module, distances: Tensor) -> tuple[Tensor, Tensor]:
-    """f_c and its derivative."""
+def _cutoff(term: torch.nn.Module, distances: Tensor, slopes: bool) -> tuple[Tensor, Tensor]:
+    """f_c and its derivative; no derivatives if they are not asked for."""
+    if not slopes:
+        return term.cutoff_fn(distances, term.cutoff), distances[:0]
     with torch.enable_grad():
         x = distances.detach().requires_grad_(True)
         value = term.cutoff_fn(x, term.cutoff)

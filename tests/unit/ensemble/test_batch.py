@@ -5,6 +5,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
+import torch
 
 from qmml_md.ensemble import batch, weights
 from qmml_md.ensemble.batch import BATCH_ATOMS, evaluate_models
@@ -45,7 +46,7 @@ def frames(name, count):
     return atoms[0].numbers, np.array([a.positions for a in atoms]) * 0.1
 
 
-def compare(models, numbers, positions, boxes, precision):
+def compare(models, numbers, positions, boxes, precision, slack_force=0.0):
     outputs = evaluate_models(models, numbers, positions, boxes)
     energies = evaluate_models(models, numbers, positions, boxes, forces=False)
     assert len(outputs) == len(energies) == len(models)
@@ -54,7 +55,7 @@ def compare(models, numbers, positions, boxes, precision):
         for i, x in enumerate(positions):
             single = evaluate(model, numbers, x, None if boxes is None else boxes[i])
             scale = np.abs(single.forces).max()
-            assert np.abs(out.forces[i] - single.forces).max() <= ROUNDING[precision] * scale
+            assert np.abs(out.forces[i] - single.forces).max() <= ROUNDING[precision] * scale + slack_force
             # An energy is a sum of n atomic ones of either sign, each below 0.1 hartree and rounded some ten times.
             slack = 10.0 * EPSILON[precision] * len(numbers) * 0.1 * KJ_PER_MOL_PER_HARTREE
             assert out.energy[i] == pytest.approx(single.energy, abs=slack)
@@ -68,12 +69,29 @@ def test_frames_in_vacuum_agree_with_single_evaluations(models, precision):
     compare(models, numbers, positions, None, precision)
 
 
-@pytest.mark.parametrize("length", [1.1, 1.5])
-def test_periodic_frames_agree_with_single_evaluations(models, precision, length):
-    # Below three cells of 0.45 nm all pairs are taken, above it the cell list; each frame has a box of its own.
+OBLIQUE = np.array([[1.0, 0.0, 0.0], [0.45, 1.05, 0.0], [-0.4, 0.45, 1.1]])
+
+
+@pytest.mark.parametrize("most", [0, 1500])
+@pytest.mark.parametrize("shape", [1.1 * np.eye(3), 1.5 * np.eye(3), 1.1 * OBLIQUE, 0.8 * np.eye(3)])
+def test_periodic_frames_agree_with_single_evaluations(models, precision, shape, most, monkeypatch):
+    # Boxes below three cells of 0.45 nm and above, oblique, and narrower than two cutoffs, where an atom has several
+    # images of another; with all pairs tried here or not. Each frame has a box of its own, atoms lie in several images.
+    monkeypatch.setattr(batch, "PAIRS_PAY_TO_ATOMS", most)
     numbers, positions = frames("water5_350K_wb97x_631gd.extxyz", 4)
-    boxes = np.array([np.eye(3) * (length + 0.01 * i) for i in range(4)])
-    compare(models, numbers, positions + 0.3, boxes, precision)
+    boxes = np.array([shape * (1.0 + 0.01 * i) for i in range(4)])
+    away = np.random.default_rng(3).integers(-2, 3, size=(len(numbers), 3))
+    wrapped = np.array([x + 0.3 + away @ box for x, box in zip(positions, boxes, strict=True)])
+    # A coordinate of 3 nm rounds by 4e-16 nm; with force constants of up to 1e6 kJ/mol/nm² that moves forces by 4e-10.
+    compare(models, numbers, wrapped, boxes, precision, slack_force=1e-9)
+
+
+def test_a_narrow_box_is_not_taken_for_a_wide_one():
+    assert batch._wide(torch.tensor(0.91 * np.eye(3)[None]), 0.45)
+    assert not batch._wide(torch.tensor(0.89 * np.eye(3)[None]), 0.45)
+    # The vectors are long enough, the box is not wide enough.
+    flat = np.array([[1.0, 0.0, 0.0], [0.8, 0.6, 0.0], [0.0, 0.0, 1.0]])
+    assert not batch._wide(torch.tensor(flat[None]), 0.45)
 
 
 def test_models_of_other_descriptors_are_evaluated_apart(models, precision):
@@ -85,7 +103,7 @@ def test_models_of_other_descriptors_are_evaluated_apart(models, precision):
 def test_one_neighbour_list_and_one_descriptor_serve_all_models(models, monkeypatch):
     numbers, positions = frames("ethanol_450K_wb97x_631gd.extxyz", 5)
     calls = []
-    monkeypatch.setattr(batch, "Descriptor", lambda *args: calls.append(1) or Descriptor(*args))
+    monkeypatch.setattr(batch, "Descriptor", lambda *args, **options: calls.append(1) or Descriptor(*args, **options))
     evaluate_models(models, numbers, positions, None)
     assert len(calls) == 1
 

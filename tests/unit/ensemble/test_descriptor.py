@@ -11,6 +11,7 @@ import torch
 from qmml_md.ensemble import descriptor, weights
 from qmml_md.ensemble.descriptor import Descriptor
 from qmml_md.ensemble.model import AniEnsemble, build_aev, element_indices
+from qmml_md.ensemble.narrow import atomic_energies
 from qmml_md.ensemble.weights import build, tensors_of
 
 DATA = Path(__file__).parents[2] / "data"
@@ -92,3 +93,24 @@ def test_constants_are_those_of_the_card():
     aev = build_aev(card)
     assert aev.angular.zeta.item() == pytest.approx(card.angular_zeta, rel=1e-7)
     assert aev.radial.shifts.tolist() == pytest.approx(card.radial_shifts, rel=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["single", "double"])
+def test_features_left_out_are_zero_and_energies_stay(precision):
+    # A solute far from its solvent: most hydrogens see no carbon, some do.
+    numbers, positions = molecule("water5_350K_wb97x_631gd.extxyz")
+    solute, place = molecule("ethanol_450K_wb97x_631gd.extxyz")
+    numbers, positions = np.concatenate([numbers, solute]), np.concatenate([positions, place + 8.0])
+    model = weights.load("ani1x", precision)
+    elements = element_indices(model.card, numbers)
+    found = Descriptor(model, elements, model.neighbors(elements, torch.tensor(positions), None))
+    features, partners = found.features(), found.partners()
+    whole = model.atomic_energies(elements, features.unsqueeze(0))
+    parts = atomic_energies(model, elements, features, partners)
+    assert not partners.all()
+    # Atomic energies below 0.3 hartree, rounded some ten times.
+    assert (whole - parts).abs().max() <= 3.0 * torch.finfo(features.dtype).eps
+    # Sabotage: atoms said to have no oxygen near lose what oxygen does to them.
+    blind = partners.clone()
+    blind[:, 3] = False
+    assert (whole - atomic_energies(model, elements, features, blind)).abs().max() > 1e-3
