@@ -1,7 +1,7 @@
 """Energy books: integrators, slopes, events, forces, replay, planted defects, time of an audit (B1 … B8).
 
-``python benchmarks/books.py --json books.json`` measures everything (about an hour on two cores); ``--only B3 B5`` chooses;
-``--quick`` is the small form that the tests run. A part that is chosen alone prints the same figures as in the whole.
+``python benchmarks/books.py --json books.json`` measures everything (about an hour on two cores); ``--only B3 B5``
+chooses; ``--quick`` is the small form that the tests run.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""A blend of two models is the linear mixture of both, by either implementation, and ends where the new model begins."""
+"""A blend of two models is the linear mixture of both, by either implementation of the force."""
 
 from pathlib import Path
 
