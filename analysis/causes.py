@@ -28,15 +28,14 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from ..records.frames import Floats
-from ..units import EV_PER_KJ_PER_MOL, FS_PER_PS, KJ_PER_MOL_PER_HARTREE
+from ..units import EV_PER_KJ_PER_MOL, FS_PER_PS
 from .cause_classes import Cause, Diagnosis, cause_of_factor, fit, unit_of_factor
+from .cause_grids import grid_of, rounded_to
 from .cause_steps import step_signatures
 from .symptoms import Close, Symptoms
 
 #: Deviations that are smaller than this part of what they deviate from, and without structure, are rounding.
 ROUNDING_PART = 1e-5
-#: Powers of two between which grids of energies are looked for: below, doubles have grids of their own.
-FINEST_GRID, COARSEST_GRID = -26, 6
 #: Strength of a diagnosis by elimination.
 WEAK = 0.3
 
@@ -144,46 +143,17 @@ def _energies(found: Symptoms, close: Close, *, forces_right: bool) -> Iterator[
 
 def _grids(found: Symptoms, close: Close) -> Iterator[Diagnosis]:
     """Numbers that stand on a grid were rounded."""
-    rounded = _rounded(close.positions)
+    rounded = rounded_to(close.positions)
     if rounded:
         yield Diagnosis(cause=Cause.PRECISION, why=f"all positions are {rounded}", strength=0.94)
-    rounded = _rounded(close.stored)
+    rounded = rounded_to(close.stored)
     if rounded:
         yield Diagnosis(cause=Cause.PRECISION, why=f"all forces are {rounded}", strength=0.94)
     if found.potential_used is not None and len(found.potential_used) > 2:
-        spacing = _grid(found.potential_used)
+        spacing = grid_of(found.potential_used)
         if spacing:
             why = f"energies stand on a grid of {spacing:.3g} kJ/mol, as the rounding of a large total leaves them"
             yield Diagnosis(cause=Cause.PRECISION, why=why, strength=0.94)
-
-
-def _rounded(values: Floats) -> str:
-    """How coarsely an array is rounded: in words; empty if it is not."""
-    for name, kind in (("halves", np.float16), ("singles", np.float32)):
-        with np.errstate(over="ignore"):
-            if (values == values.astype(kind).astype(np.float64)).all():
-                return f"{name} of a computer"
-    for decimals in range(1, 8):
-        scaled = values * 10.0**decimals
-        if (np.abs(scaled - np.round(scaled)) < 1e-6).all():
-            return f"rounded to {decimals} decimals"
-    return ""
-
-
-def _grid(values: Floats) -> float:
-    """Spacing of the coarsest power-of-two grid (in kJ/mol, hartree or eV) that all differences stand on; 0 if none."""
-    for unit in (1.0, KJ_PER_MOL_PER_HARTREE, 1.0 / EV_PER_KJ_PER_MOL):
-        steps = np.diff(values) / unit
-        steps = steps[np.isfinite(steps) & (steps != 0.0)]
-        for power in range(COARSEST_GRID, FINEST_GRID, -1):
-            count = steps / 2.0**power
-            # Conversion of units leaves its own rounding in each number.
-            loose = 8.0 * np.finfo(np.float64).eps * float(np.abs(values).max()) / unit / 2.0**power
-            if loose > 1e-2:
-                break
-            if len(steps) > 2 and (np.abs(count - np.round(count)) <= max(loose, 1e-9)).all():
-                return float(2.0**power * unit)
-    return 0.0
 
 
 def _surfaces(close: Close, off: np.ndarray) -> Iterator[Diagnosis]:
@@ -244,7 +214,10 @@ def _jump(found: Symptoms) -> str:
 
 
 def _conservation(found: Symptoms) -> Iterator[Diagnosis]:
-    clean = not {"replay", "steps", "heat", "order", "continuity", "kinetic", "ledger"} & found.failed
+    clean = (
+        "balance" not in found.failed
+        and not {"replay", "retrace", "steps", "heat", "order", "continuity", "kinetic", "ledger"} & found.failed
+    )
     if "fluctuation" in found.failed and clean:
         phase = 2.0 * math.sqrt(found.fluctuation)
         why = (
@@ -255,6 +228,18 @@ def _conservation(found: Symptoms) -> Iterator[Diagnosis]:
     elif "drift" in found.failed and clean:
         why = "H̃ drifts while forces, steps and books are right"
         yield Diagnosis(cause=Cause.TIMESTEP, why=why, strength=WEAK)
+    others = {"replay", "retrace", "steps", "order", "continuity", "kinetic", "ledger", "model_updates", "identity"}
+    if "balance" in found.failed and not others & found.failed:
+        why = "forces, steps and books agree, but H̃ changes by more than the time step explains: "
+        if found.integrator in ("langevin", "bussi", "nose_hoover"):
+            why += "the heat of the thermostat is booked wrongly or not at all"
+            yield Diagnosis(cause=Cause.HEAT, why=why, strength=0.6)
+        else:
+            why += "an exchange that nobody booked"
+            yield Diagnosis(cause=Cause.NOT_BOOKED, why=why, strength=0.6)
+    if found.failed == {"momentum"}:
+        why = "the total momentum changed although nothing that is booked or recorded can change it"
+        yield Diagnosis(cause=Cause.NOT_BOOKED, why=why, strength=WEAK)
     if "continuity" in found.failed:
         yield Diagnosis(cause=Cause.FRAMES, why="neighbouring frames do not belong to one motion", strength=0.6)
 
@@ -270,6 +255,19 @@ def _steps(found: Symptoms) -> Iterator[Diagnosis]:
         yield from step_signatures(found.steps, found.timestep_fs / FS_PER_PS, found.integrator)
 
 
+def _retraced(found: Symptoms) -> Iterator[Diagnosis]:
+    if "retrace" not in found.failed or "replay" in found.failed:
+        return
+    wrong = [each for each in found.retraced if not each.ratio <= 1.0]
+    offsets = {each.offset for each in wrong}
+    if len(offsets) == 1 and math.isfinite(next(iter(offsets))):
+        why = f"{len(wrong)} intervals arrive if velocities are taken to be {next(iter(offsets)):+.1f} steps off"
+        yield Diagnosis(cause=Cause.OFF_STEP, why=why, strength=0.97)
+    elif wrong and "continuity" not in found.failed:
+        why = f"{len(wrong)} of {len(found.retraced)} intervals, run again, do not arrive: other forces moved the atoms"
+        yield Diagnosis(cause=Cause.NOT_GRADIENT, why=why, strength=0.55)
+
+
 SIGNATURES: tuple[Callable[[Symptoms], Iterator[Diagnosis]], ...] = (
-    _files, _order, _models, _hypotheses, _replay, _velocities, _books, _steps, _conservation, _final_model,
+    _files, _order, _models, _hypotheses, _replay, _velocities, _books, _steps, _conservation, _final_model, _retraced,
 )  # fmt: skip

@@ -20,6 +20,7 @@ from .fluctuation import fluctuation_ratio
 from .motion import broken
 from .record import Record
 from .replay import Replay, Shelf
+from .retrace import Retraced
 from .steps import BREAKS, Steps
 
 #: Frames that are looked at closely.
@@ -73,6 +74,7 @@ class Symptoms:
         fluctuation: of H̃ beside the kinetic energy.
         steps: single steps.
         close: suspicious frames.
+        retraced: intervals that were run again.
     """
 
     failed: frozenset[str]
@@ -94,6 +96,7 @@ class Symptoms:
     fluctuation: float = math.nan
     steps: Steps | None = None
     close: Close | None = None
+    retraced: tuple[Retraced, ...] = ()
 
 
 def symptoms(
@@ -106,6 +109,7 @@ def symptoms(
     residual: Floats,
     unexplained: Floats,
     steps: Steps | None = None,
+    retraced: Sequence[Retraced] = (),
 ) -> Symptoms:
     """Gather what a run shows.
 
@@ -118,6 +122,7 @@ def symptoms(
         residual: of the identity, kJ/mol, shape (f,).
         unexplained: motion between frames, shape (f − 1,).
         steps: single steps, if they were looked at.
+        retraced: intervals that were run again, if any were.
     """
     series = record.series
     quiet = ~broken(record, BREAKS)
@@ -143,6 +148,7 @@ def symptoms(
         fluctuation=fluctuation_ratio(np.diff(series.conserved)[quiet], np.diff(series.kinetic)[quiet]),
         steps=steps,
         close=close_look(run, record, replayed),
+        retraced=tuple(retraced),
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 from books_parts.clean_runs import Plan, Story, run
 from books_parts.plant_dynamics import Ground
 from books_parts.planted import ELSEWHERE, HOME, KINDS, SPARSE, Defect
@@ -24,11 +25,13 @@ from qmml_md.analysis.cadence import cadence_part
 from qmml_md.analysis.cause_classes import Diagnosis
 from qmml_md.analysis.causes import diagnose
 from qmml_md.analysis.final_model import FinalModelFile
-from qmml_md.analysis.findings import Check, Status
+from qmml_md.analysis.findings import Check, Part, Status
 from qmml_md.analysis.fluctuation import fluctuation_part
 from qmml_md.analysis.gather import gather
 from qmml_md.analysis.integrity import require_final_model
-from qmml_md.analysis.record import read_record
+from qmml_md.analysis.momentum import momentum_part, total_momentum
+from qmml_md.analysis.record import Record, read_record
+from qmml_md.analysis.retrace import retrace, retrace_part
 from qmml_md.analysis.steps import measure_steps, steps_part
 from qmml_md.analysis.symptoms import symptoms
 from qmml_md.records.run_directory import RunDirectory
@@ -58,7 +61,15 @@ def examine(run: RunDirectory) -> tuple[list[Check], tuple[Diagnosis, ...]]:
     with FinalModelFile(run.audit / "final_model.h5", record.atoms) as keep:
         evidence = gather(run, record, keep, forces_every=1)
     steps = measure_steps(record, evidence.replayed.tolerance.force)
-    parts = [*judge_all(run, evidence), steps_part(record, steps), cadence_part(record), fluctuation_part(record)]
+    retraced = retrace(run, record, evidence.replayed.tolerance.force)
+    parts = [
+        *judge_all(run, evidence),
+        steps_part(record, steps),
+        retrace_part(record, retraced),
+        cadence_part(record),
+        fluctuation_part(record),
+        momentum(record),
+    ]
     checks = list({check.name: check for part in parts for check in part.checks}.values())
     found = symptoms(
         run,
@@ -69,8 +80,20 @@ def examine(run: RunDirectory) -> tuple[list[Check], tuple[Diagnosis, ...]]:
         residual=evidence.books.residual,
         unexplained=evidence.unexplained,
         steps=steps,
+        retraced=retraced,
     )
     return checks, diagnose(found)
+
+
+def momentum(record: Record) -> Part:
+    """The check ``momentum`` over all frames."""
+    masses, dynamics = record.particles.masses, record.config.dynamics
+    return momentum_part(
+        np.concatenate([total_momentum(block.velocities, masses) for block in record.blocks()]),
+        total_mass=float(masses.sum()),
+        temperature_K=dynamics.temperature_K,
+        integrator=dynamics.integrator,
+    )
 
 
 def examined(story: Story, spoil: Callable[[Path], None] | None = None) -> tuple[list[Check], tuple[Diagnosis, ...]]:

@@ -12,6 +12,7 @@ from qmml_md.analysis.causes import diagnose
 from qmml_md.analysis.findings import Status
 from qmml_md.analysis.fluctuation import fluctuation_part, fluctuation_ratio
 from qmml_md.analysis.record import Record, held
+from qmml_md.analysis.retrace import verlet
 from qmml_md.analysis.steps import measure_steps, steps_part
 from qmml_md.analysis.symptoms import Symptoms
 from qmml_md.config import Config
@@ -271,3 +272,42 @@ def test_fluctuation_judges_the_time_step():
     # The stiffest spring turns by 0.95 · 1e-3 · 1.3 = 1.2 rad in 1.3 fs.
     long = make(dt=1.3e-3)[0]
     assert status(fluctuation_part(record(long)), "fluctuation") == Status.FAIL
+
+
+@pytest.mark.parametrize("integrator", ["verlet", "langevin", "bussi", "nose_hoover"])
+@pytest.mark.parametrize("every", [1, 2])
+def test_balance_closes_in_honest_runs(integrator, every):
+    frames, entries = make(integrator)
+    rec = record(frames[::every], entries, integrator=integrator, every=every)
+    assert status(fluctuation_part(rec), "balance") == Status.PASS
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_heat_that_nobody_books_breaks_the_balance_at_any_spacing(every):
+    frames, _ = make("langevin")
+    bare = [
+        dataclasses.replace(f, conserved=f.kinetic + f.potential_used, entries=0)
+        for f in frames if f.step % every == 0
+    ]  # fmt: skip
+    part = fluctuation_part(record(bare, integrator="langevin", every=every))
+    assert status(part, "balance") == Status.FAIL
+
+
+def test_one_exchange_that_nobody_books_breaks_the_balance():
+    frames, _ = make()
+    # Half of kT per degree of freedom, once.
+    moved = [dataclasses.replace(f, conserved=f.conserved + (0.5 * KT * 9 if f.step > 17 else 0.0)) for f in frames]
+    part = fluctuation_part(record(moved))
+    assert status(part, "balance") == Status.FAIL
+    assert "after step 17" in next(c.why for c in part.checks if c.name == "balance")
+
+
+def test_verlet_run_again_arrives_and_with_other_velocities_does_not():
+    frames, _ = make()
+    m = MASSES[:, None]
+    x, v = verlet(frames[3].positions, frames[3].velocities, m, DT, 10, lambda y: -SPRINGS * y)
+    assert np.abs(x - frames[13].positions).max() < 1e-14
+    assert np.abs(v - frames[13].velocities).max() < 1e-11
+    early = frames[3].velocities - 0.5 * DT * frames[3].forces_used / m
+    x, _ = verlet(frames[3].positions, early, m, DT, 10, lambda y: -SPRINGS * y)
+    assert np.abs(x - frames[13].positions).max() > 1e-6
