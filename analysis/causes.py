@@ -67,7 +67,7 @@ def _order(found: Symptoms) -> Iterator[Diagnosis]:
     elif "cadence" in found.failed:
         yield Diagnosis(cause=Cause.FRAMES, why="frames are missing from the rhythm of the run", strength=0.97)
     if "order" in found.failed and found.step is not None and found.time is not None:
-        clock = fit(found.time, found.step * found.timestep_fs / FS_PER_PS)
+        clock = fit(found.time, found.step.astype(np.float64) * (found.timestep_fs / FS_PER_PS))
         if clock.unexplained < 0.01 and unit_of_factor(clock.factor) is not None:
             why = f"times are {clock.factor:.6g} times step × time step"
             yield Diagnosis(cause=Cause.UNIT, why=why, strength=0.95)

@@ -101,7 +101,8 @@ def read_extxyz(path: Path, units: Mapping[str, str], spacing: float | None) -> 
 
 
 def _blocks(layout: Layout, numbers: Ints, size: int) -> Iterator[Block]:
-    first, held = 0, []
+    held: list[dict[str, Floats]] = []
+    first = 0
     with layout.path.open(encoding="utf-8") as file:
         while (frame := _next_frame(file, layout.path, layout.count)) is not None:
             held.append(_frame(*frame, layout, numbers, first + len(held)))
@@ -122,11 +123,11 @@ def _frame(comment: dict[str, str], words: Floats, layout: Layout, numbers: Ints
         for quantity in layout.columns.keys() - {"species", "masses"}:
             found[quantity] = words[:, layout.columns[quantity]].astype(np.float64) * layout.factors[quantity]
         for key in layout.keys:
-            found[ENERGY_KEYS[key]] = np.float64(comment[key]) * layout.factors["energies"]
+            found[ENERGY_KEYS[key]] = np.asarray(float(comment[key]) * layout.factors["energies"])
         if layout.time_key:
-            found["time"] = np.float64(comment[layout.time_key]) * layout.time_factor
+            found["time"] = np.asarray(float(comment[layout.time_key]) * layout.time_factor)
         elif layout.spacing is not None:
-            found["time"] = np.float64(index * layout.spacing)
+            found["time"] = np.asarray(index * layout.spacing)
         if _periodic(comment, layout.path):
             lattice = np.array(comment["Lattice"].split(), dtype=np.float64).reshape(3, 3)
             found["box"] = lattice * layout.factors["positions"]

@@ -143,7 +143,7 @@ def _time(
     element: h5py.Group, frames: int, units: Mapping[str, str], spacing: float | None, path: Path
 ) -> tuple[Floats | None, str]:
     if spacing is not None:
-        return np.arange(frames) * spacing, "ps"
+        return np.arange(frames, dtype=np.float64) * np.float64(spacing), "ps"
     if "time" not in element:
         return None, ""
     unit = _unit(element["time"], "time", units, path)

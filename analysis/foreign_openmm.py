@@ -58,7 +58,7 @@ def read_dcd(
             cure="report both at the same steps; a report of step 0 must be in both or in none",
         )
     if spacing is not None:
-        columns["time"], declared["time"] = np.arange(frames) * spacing, "ps"
+        columns["time"], declared["time"] = np.arange(frames, dtype=np.float64) * np.float64(spacing), "ps"
     return Foreign(
         sources=(dcd,) if table is None else (dcd, table),
         numbers=numbers,
@@ -135,12 +135,16 @@ def _blocks(dcd: Path, columns: dict[str, Floats], size: int) -> Iterator[Block]
             part = slice(first, first + len(xyz))
             box = None
             if lengths is not None and (lengths > 0).all():
-                pairs = zip(np.float64(lengths) * NM_PER_ANGSTROM, np.float64(angles), strict=True)
+                pairs = zip(_doubles(lengths) * NM_PER_ANGSTROM, _doubles(angles), strict=True)
                 box = np.array([box_from_cell(edges, corners) for edges, corners in pairs])
             yield Block(
                 first=first,
-                positions=np.float64(xyz) * NM_PER_ANGSTROM,
+                positions=_doubles(xyz) * NM_PER_ANGSTROM,
                 box=box,
                 **{name: values[part] for name, values in columns.items()},
             )
             first += len(xyz)
+
+
+def _doubles(values: Any) -> Floats:
+    return np.asarray(values, dtype=np.float64)
