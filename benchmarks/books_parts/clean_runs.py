@@ -6,10 +6,11 @@ models that take over at once, over a ramp, or after a rewind. ``Tampering`` say
 record is written by the functions of ``qmml_md.records``.
 """
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -364,8 +365,29 @@ class Walker:
 
 
 def run(plan: Plan, tampering: Tampering | None = None) -> Story:
-    """Run a plan and keep its books."""
-    walker = Walker(plan, tampering or Tampering())
+    """Run a plan and keep its books; honest runs are made once, and each caller gets a copy to spoil."""
+    if tampering is not None:
+        return _run(plan, tampering)
+    story = _honest(plan)
+    return replace(
+        story,
+        config=copy.deepcopy(story.config),
+        models=list(story.models),
+        taken=list(story.taken),
+        segments=[replace(segment, frames=list(segment.frames)) for segment in story.segments],
+        entries=list(story.entries),
+        voided_segments=list(story.voided_segments),
+        voided_entries=list(story.voided_entries),
+    )
+
+
+@lru_cache(maxsize=16)
+def _honest(plan: Plan) -> Story:
+    return _run(plan, Tampering())
+
+
+def _run(plan: Plan, tampering: Tampering) -> Story:
+    walker = Walker(plan, tampering)
     swap, ramp_steps = plan.steps // 2, 10
     good, kept, rewound = plan.steps // 4, None, False
     while True:

@@ -22,9 +22,11 @@ from qmml_md.analysis.cause_classes import Cause
 from qmml_md.analysis.findings import Status
 from qmml_md.analysis.foreign import audit_foreign, read_foreign
 from qmml_md.analysis.foreign_checks import Options
+from qmml_md.commands.foreign import audit_trajectory
 from qmml_md.ensemble import weights
 from qmml_md.ensemble.force import build_force
 from qmml_md.ensemble.model import evaluate
+from qmml_md.errors import AuditError
 from qmml_md.system.build import build_system, topology
 from qmml_md.system.structures import read_structure
 from qmml_md.units import EV_PER_ANGSTROM_PER_KJ_PER_MOL_PER_NM, EV_PER_KJ_PER_MOL
@@ -397,3 +399,29 @@ def test_atoms_of_an_ase_file_are_those_of_ase(tmp_path):
     atoms = Atoms("OH2", positions=np.eye(3))
     ase.io.write(tmp_path / "x.extxyz", atoms)
     assert read_foreign([tmp_path / "x.extxyz"]).numbers.tolist() == [8, 1, 1]
+
+
+def test_command_prints_verdict_cause_and_checks(of_openmm, kept, tmp_path, capsys):
+    weights_file = str(DATA / "ani_mini.safetensors")
+    dcd, table, pdb = of_openmm
+    out = tmp_path / "audit"
+    code = audit_trajectory([dcd, table], weights=weights_file, topology=pdb, ensemble="nvt", out=out)
+    printed = capsys.readouterr().out
+    assert code == 0
+    assert "not_applicable" in printed
+    assert "needs forces in the files" in printed
+    frames = copies(kept)
+    in_kcal(frames)
+    path = tmp_path / "run.extxyz"
+    ase.io.write(path, frames, format="extxyz")
+    assert audit_trajectory([path], weights=weights_file) == 1
+    assert "unit factor" in capsys.readouterr().out
+    assert (
+        json.loads((tmp_path / "run.extxyz.audit" / "audit.json").read_text())["diagnoses"][0]["cause"] == "unit factor"
+    )
+
+
+@pytest.mark.parametrize("pair", ["forces", "forces=", "=eV"])
+def test_unit_that_declares_nothing_is_refused(pair, tmp_path):
+    with pytest.raises(AuditError, match=r"does not declare a unit|no quantity"):
+        audit_trajectory([tmp_path / "x.extxyz"], weights="ani1x", units=[pair])
