@@ -12,7 +12,8 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from books_parts.clean_runs import Plan, Story, run
+from books_parts.clean_runs import run
+from books_parts.clean_systems import Plan, Story
 from books_parts.plant_dynamics import Ground
 from books_parts.planted import ELSEWHERE, HOME, KINDS, SPARSE, Defect
 from books_parts.write_run import write

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from books_parts.clean_runs import Floats, Plan, Story, Tampering, run
+from books_parts.clean_runs import run
+from books_parts.clean_systems import Floats, Plan, Story, Tampering
 
 from qmml_md.ensemble.model import EnsembleOutput, element_indices, evaluate, to_angstrom
 from qmml_md.units import ANGSTROM_PER_NM, KJ_PER_MOL_PER_HARTREE, KJ_PER_MOL_PER_NM_PER_EV_PER_ANGSTROM

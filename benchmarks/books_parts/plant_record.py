@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from books_parts.clean_runs import Plan, Segment, Story, mini, run, shifted
+from books_parts.clean_runs import run
+from books_parts.clean_systems import Plan, Segment, Story, mini, shifted
 from books_parts.plant_dynamics import Ground
 
 from qmml_md.records.books import Account, Entry

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from books_parts.clean_runs import Plan, Story, run
+from books_parts.clean_runs import run
+from books_parts.clean_systems import Plan, Story
 from books_parts.plant_dynamics import (
     Ground,
     clamped,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import yaml
-from books_parts.clean_runs import Segment, Story
+from books_parts.clean_systems import Segment, Story
 
 from qmml_md.ensemble.weights import store
 from qmml_md.records.database import Commit, Event, ModelRow, Place, RegionRow, RunDatabase, SegmentRow
