@@ -145,13 +145,11 @@ def block_size(atoms: int) -> int:
 
 def take(frames: Frames, chosen: Ints) -> Frames:
     """Some of the frames, by number."""
-    arrays = {f.name: getattr(frames, f.name) for f in fields(Frames)}
-    return Frames(
-        **{
-            name: tuple(values[i] for i in chosen) if isinstance(values, tuple) else values[chosen]
-            for name, values in arrays.items()
-        }
-    )
+    found: dict[str, Any] = {}
+    for field in fields(Frames):
+        values = getattr(frames, field.name)
+        found[field.name] = tuple(values[i] for i in chosen) if isinstance(values, tuple) else values[chosen]
+    return Frames(**found)
 
 
 def sample_frames(source: Source, total: int, count: int, rng: np.random.Generator) -> Frames:

@@ -98,11 +98,15 @@ def largest(series: NDArray[np.float64]) -> float:
 
 
 def verdict(checks: Iterable[Check]) -> Status:
-    """``fail`` if any check failed, else ``undecided`` if any could not be decided, else ``pass``."""
-    statuses = {check.status for check in checks}
-    if Status.FAIL in statuses:
+    """``fail`` if any check failed, else ``undecided`` if any could not be decided, else ``pass``.
+
+    Undecided questions of physics do not count: how many independent frames there are is no matter of the books.
+    """
+    found = list(checks)
+    if any(check.status == Status.FAIL for check in found):
         return Status.FAIL
-    return Status.UNDECIDED if Status.UNDECIDED in statuses else Status.PASS
+    open_ = any(check.status == Status.UNDECIDED and check.kind != Kind.PHYSICS for check in found)
+    return Status.UNDECIDED if open_ else Status.PASS
 
 
 def plain(value: Any) -> Any:

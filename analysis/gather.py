@@ -19,6 +19,7 @@ from .forces import ForceErrors, ForceTally, out_of_tolerance
 from .hindsight import Stint, resimulate_from, stints
 from .identity import Stretch, stretches
 from .motion import Motion
+from .probing import Motions, watch
 from .reconcile import Reconciliation, kinetic_energies, reconcile
 from .record import Record, region_flags
 from .replay import Replay, Replayer
@@ -43,6 +44,7 @@ class Evidence:
         books: both sides of the identity.
         forces: of the final model against those used.
         unexplained: motion between neighbouring frames that is not explained, shape (f − 1,).
+        motions: momentum and bonds of each frame, for the probes.
         not_finite: names of the arrays of ``Frames`` that hold a number that is not finite.
         max_disagreement: largest σ of each frame, eV/Å, shape (f,); NaN where it was not computed.
         drift_conserved, drift_final: slopes of H̃ and H_f.
@@ -60,6 +62,7 @@ class Evidence:
     books: Reconciliation
     forces: ForceErrors
     unexplained: Floats
+    motions: Motions
     not_finite: frozenset[str]
     max_disagreement: Floats
     drift_conserved: Slope
@@ -90,7 +93,7 @@ def gather(
         progress: told (frames done, frames in all) after each frame.
     """
     replayer = Replayer(run, record, forces_every)
-    tally, motion = ForceTally(record.particles.numbers, len(record)), Motion(record)
+    tally, motion, motions = ForceTally(record.particles.numbers, len(record)), Motion(record), watch(record)
     kinetic, disagreement = np.empty(len(record)), np.empty(len(record))
     not_finite: set[str] = set()
     done = 0
@@ -101,6 +104,7 @@ def gather(
         residual = (forces - block.forces_used[chosen]) * EV_PER_ANGSTROM_PER_KJ_PER_MOL_PER_NM
         tally.add(done + chosen, block.step[chosen], residual, region_flags(block, record.regions)[chosen])
         motion.add(block)
+        motions.add(done, block, record.particles.masses)
         kinetic[rows] = kinetic_energies(block.velocities, record.particles.masses)
         disagreement[rows] = block.disagreement.max(axis=1)
         not_finite |= {
@@ -122,6 +126,7 @@ def gather(
         books=books,
         forces=errors,
         unexplained=motion.unexplained(),
+        motions=motions,
         not_finite=frozenset(not_finite),
         max_disagreement=disagreement,
         drift_conserved=slope(record.series.time, record.series.conserved),

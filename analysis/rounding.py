@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..ensemble.batch import BatchOutput, evaluate_models
-from ..ensemble.weights import load
+from ..ensemble.model import AniEnsemble
+from ..ensemble.weights import Precision, load
 from ..records.frames import Frames
 from ..records.run_directory import RunDirectory
 from ..units import EV_PER_ANGSTROM_PER_KJ_PER_MOL_PER_NM
@@ -25,6 +26,7 @@ NOISE_FRAMES, NOISE_ATOMS = 8, 1200
 ENERGY_FACTOR = 10.0
 FORCE_FACTOR = 5.0
 FORCE_FLOOR_EV_PER_A = 1e-7
+PRECISIONS: tuple[Precision, Precision] = ("single", "double")
 EPSILON_RATIO = float(np.finfo(np.float64).eps / np.finfo(np.float32).eps)
 
 
@@ -43,18 +45,16 @@ def measure_tolerance(run: RunDirectory, record: Record) -> Tolerance:
     some = _spread(len(frames), -(-NOISE_ATOMS // record.atoms))
     others = np.setdiff1d(np.arange(len(frames)), some)
     energies, forces = np.zeros(0), np.zeros(0)
-    if len(some):
-        single, double = (
-            _evaluated(run, record, take(frames, some), kind, forces=True) for kind in ("single", "double")
-        )
-        energies = single.energy - double.energy
-        if single.forces is not None and double.forces is not None:
-            forces = np.abs(single.forces - double.forces).ravel()
-    if len(others):
-        single, double = (
-            _evaluated(run, record, take(frames, others), kind, forces=False) for kind in ("single", "double")
-        )
-        energies = np.concatenate([energies, single.energy - double.energy])
+    path = str(run.model(record.models[-1].id))
+    models = {precision: load(path, precision) for precision in PRECISIONS}
+    for chosen in (some, others):
+        if len(chosen):
+            single, double = (
+                _evaluated(models, kind, record, take(frames, chosen), chosen is some) for kind in PRECISIONS
+            )
+            energies = np.concatenate([energies, single.energy - double.energy])
+            if single.forces is not None and double.forces is not None:
+                forces = np.abs(single.forces - double.forces).ravel()
     scale = 1.0 if record.config.ensemble.precision == "single" else EPSILON_RATIO
     energy = ENERGY_FACTOR * scale * float(np.sqrt(np.mean(np.square(energies)))) if len(energies) else 0.0
     force = FORCE_FACTOR * scale * float(forces.max(initial=0.0)) * EV_PER_ANGSTROM_PER_KJ_PER_MOL_PER_NM
@@ -69,11 +69,12 @@ def _spread(total: int, count: int) -> np.ndarray:
     )
 
 
-def _evaluated(run: RunDirectory, record: Record, frames: Frames, precision: str, *, forces: bool) -> BatchOutput:
+def _evaluated(
+    models: dict[Precision, AniEnsemble], precision: Precision, record: Record, frames: Frames, forces: bool
+) -> BatchOutput:
     positions = frames.positions
     if precision == "single":
         positions = positions.astype(np.float32).astype(np.float64)
-    model = load(str(run.model(record.models[-1].id)), "single" if precision == "single" else "double")
     boxes = frames.box if record.particles.periodic else None
-    (out,) = evaluate_models([model], record.particles.numbers, positions, boxes, forces=forces)
+    (out,) = evaluate_models([models[precision]], record.particles.numbers, positions, boxes, forces=forces)
     return out

@@ -15,7 +15,7 @@ from ..records.database import Event, LabelRow, ModelRow, RegionRow
 from ..records.run_directory import RunDirectory
 from ..records.segment import read_particles
 from ..units import PS_PER_FS
-from .audit import FORMAT_VERSION
+from .document import FORMAT_VERSION
 from .naming import Names, names
 from .record import Voided, read_config, read_tables
 

@@ -183,13 +183,15 @@ def memory_growth(run: RunDirectory, folder: Path) -> tuple[float, float]:
     for times in (1, TIMES):
         longer = repeated(run, folder / f"times_{times}", times)
         code = (
-            "import resource, sys, torch\n"
+            "import sys, torch\n"
             f"torch.set_num_threads({torch.get_num_threads()})\n"
             "from pathlib import Path\n"
             "from qmml_md.analysis.audit import audit\n"
             "from qmml_md.records.run_directory import RunDirectory\n"
             "audit(RunDirectory(Path(sys.argv[1])))\n"
-            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+            # Not ru_maxrss: a new process inherits that of its parent.
+            "lines = Path('/proc/self/status').read_text().splitlines()\n"
+            "print(next(line.split()[1] for line in lines if line.startswith('VmHWM')))\n"
         )
         command = [sys.executable, "-P", "-c", code, str(longer.root)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -11,6 +11,7 @@ terms are ``¼ exp(−η (r − R_s)²) f_c(r)``. Geometry is double, features a
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -205,7 +206,7 @@ def _slices(count: int) -> list[slice]:
     return [slice(start, start + TRIPLES) for start in range(0, count, TRIPLES)]
 
 
-def _angles(term: torch.nn.Module, cosine: Tensor, slopes: bool) -> Tensor:
+def _angles(term: Any, cosine: Tensor, slopes: bool) -> Tensor:
     """h_z and its derivative by the cosine of the angle, shape (t, Z, 2); the angle itself is never needed."""
     c = (DAMPING * cosine).unsqueeze(1)
     s = torch.sqrt(1.0 - c * c)
@@ -221,11 +222,11 @@ def _angles(term: torch.nn.Module, cosine: Tensor, slopes: bool) -> Tensor:
     return torch.stack((value, power * turn), dim=2)
 
 
-def _cutoff(term: torch.nn.Module, distances: Tensor, slopes: bool) -> tuple[Tensor, Tensor]:
+def _cutoff(term: Any, distances: Tensor, slopes: bool) -> tuple[Tensor, Tensor]:
     """f_c and its derivative; no derivatives if they are not asked for."""
     if not slopes:
         return term.cutoff_fn(distances, term.cutoff), distances[:0]
-    with torch.enable_grad():
+    with torch.set_grad_enabled(True):
         x = distances.detach().requires_grad_(True)
         value = term.cutoff_fn(x, term.cutoff)
         (slope,) = torch.autograd.grad(value.sum(), x)

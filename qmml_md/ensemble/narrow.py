@@ -53,7 +53,7 @@ def _columns(model: AniEnsemble, code: int, device: torch.device) -> Tensor:
     return torch.cat((radial, pairs.repeat_interleave(aev.angular.num_feats))).nonzero().flatten().to(device)
 
 
-def _narrowed(network: ElementNetworks, columns: Tensor) -> ElementNetworks:
+def _narrowed(network: torch.nn.Module, columns: Tensor) -> torch.nn.Module:
     """The same networks without the rows of the first layers that only meet zeros."""
     layers: list[StackedLinear] = [layer for layer in network.modules() if isinstance(layer, StackedLinear)]
     first = layers[0]

@@ -1,4 +1,4 @@
-"""A small but real run: ethanol on a random ensemble, velocity Verlet, one change of model half way, honest books."""
+"""A small but real run: ethanol on the tiny ensemble, velocity Verlet, one change of model half way, honest books."""
 
 import dataclasses
 import json
@@ -12,9 +12,8 @@ import torch
 import yaml
 from ase.build import molecule
 
-from qmml_md.ensemble.card import EnsembleCard
-from qmml_md.ensemble.model import AniEnsemble, EnsembleOutput, build_aev, evaluate
-from qmml_md.ensemble.weights import build, save, tensors_of
+from qmml_md.ensemble.model import AniEnsemble, EnsembleOutput, evaluate
+from qmml_md.ensemble.weights import build, load, save, tensors_of
 from qmml_md.records.books import Account, Books, Entry
 from qmml_md.records.database import Commit, Event, LabelRow, ModelRow, RegionRow, RunDatabase, SegmentRow
 from qmml_md.records.frames import Frame, Frames, stack
@@ -22,44 +21,7 @@ from qmml_md.records.run_directory import RunDirectory
 from qmml_md.records.segment import Particles, write_segment
 
 STEPS, STRIDE, SWAP, TIMESTEP_PS = 80, 4, 40, 0.5e-3
-MEMBERS, WIDTH = 3, 8
-
-
-def card() -> EnsembleCard:
-    """A descriptor of few columns."""
-    return EnsembleCard(
-        name="random test ensemble",
-        symbols=("H", "C", "N", "O"),
-        members=MEMBERS,
-        radial_cutoff_A=4.5,
-        angular_cutoff_A=3.5,
-        radial_eta=4.0,
-        angular_eta=4.0,
-        angular_zeta=8.0,
-        radial_shifts=(0.9, 1.6, 2.3, 3.0),
-        angular_shifts=(0.9, 2.0),
-        sections=(0.4, 1.2, 2.0, 2.7),
-        cutoff_function="cosine",
-        self_energies_hartree=(-0.6, -38.1, -54.7, -75.2),
-        level_of_theory="none",
-        source="random numbers",
-        license="MIT",
-        citation="none",
-    )
-
-
-def random_ensemble(seed: int) -> AniEnsemble:
-    """An ensemble of random smooth surfaces, some 0.01 hartree deep."""
-    rng = np.random.default_rng(seed)
-    inputs = build_aev(card()).out_dim
-    tensors = {}
-    for symbol in card().symbols:
-        for layer, (rows, columns) in enumerate([(inputs, WIDTH), (WIDTH, 1)]):
-            scale = 0.5 / np.sqrt(rows) if layer == 0 else 0.02
-            weight = rng.normal(size=(MEMBERS, rows, columns)) * scale
-            tensors[f"{symbol}.{layer}.weight"] = torch.tensor(weight, dtype=torch.float32)
-            tensors[f"{symbol}.{layer}.bias"] = torch.zeros((MEMBERS, 1, columns))
-    return build(card(), tensors)
+MINI = Path(__file__).parents[2] / "data" / "ani_mini.safetensors"
 
 
 def shifted(ensemble: AniEnsemble, seed: int, size: float) -> AniEnsemble:
@@ -118,12 +80,11 @@ class Walk:
         self.blocks, self.owners, self.blends = [[]], [0], [None]
         self.active, self.done, self.warmth, self.booked = 0, 0, 0.0, 0.0
         self.x, self.v = start.copy(), self.drawn()
-        if not com_every:
-            self.v -= (self.masses * self.v).sum(axis=0) / self.masses.sum()
         self.now = self.evaluate()
 
     def drawn(self):
-        return self.rng.normal(size=(*self.particles.masses.shape, 3)) * np.sqrt(2.494 / self.masses)
+        found = self.rng.normal(size=(*self.particles.masses.shape, 3)) * np.sqrt(2.494 / self.masses)
+        return found if self.com_every else found - (self.masses * found).sum(axis=0) / self.masses.sum()
 
     def kinetic(self):
         return 0.5 * float((self.masses * self.v**2).sum())
@@ -230,9 +191,9 @@ def _frame(step: int, x: np.ndarray, v: np.ndarray, now: object, books: Books, p
 
 
 def config() -> dict[str, object]:
-    """A resolved configuration; the tolerances of forces are wide, since a random model moves far in one update."""
+    """A resolved configuration; tolerances of forces are wide: weights that are moved at random move forces far."""
     return {
-        "title": "Ethanol on a random ensemble",
+        "title": "Ethanol on a tiny ensemble",
         "system": {"structure": "structure.pdb"},
         "dynamics": {"integrator": "verlet", "timestep_fs": 0.5, "steps": STEPS, "temperature_K": 300.0},
         "audit": {
@@ -342,8 +303,14 @@ def walk() -> Callable[..., Story]:
         periodic=False,
         degrees_of_freedom=24,
     )
-    first = random_ensemble(1)
+    first = load(str(MINI))
     return lambda **options: propagate([first, shifted(first, 2, 0.01)], particles, atoms.positions * 0.1, **options)
+
+
+@pytest.fixture(scope="session")
+def write_story() -> Callable[[Story, Path], RunDirectory]:
+    """Writes a story to a folder."""
+    return write
 
 
 @pytest.fixture(scope="session")
@@ -409,13 +376,19 @@ def warm_story(warm_told: Story) -> Story:
 
 
 @pytest.fixture
-def tell(tmp_path: Path) -> Callable[[Story], RunDirectory]:
+def few_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Audits without differences of energies: they take longer than all the rest, and have tests of their own."""
+    monkeypatch.setattr("qmml_md.analysis.probing.PROBED_ATOMS", 0)
+
+
+@pytest.fixture
+def tell(tmp_path: Path, few_probes: None) -> Callable[[Story], RunDirectory]:
     """Writes a story to a fresh folder."""
     return lambda story: write(story, tmp_path / "run")
 
 
 @pytest.fixture
-def run(told: Story, tmp_path: Path) -> RunDirectory:
+def run(told: Story, tmp_path: Path, few_probes: None) -> RunDirectory:
     """The honest run on disk."""
     return write(told, tmp_path / "run")
 

@@ -110,7 +110,7 @@ SABOTAGE = [
     (swap_what_two_frames_hold, {"continuity"}),
     (name_the_wrong_model, {"models", "replay"}),
     (velocities_in_another_unit, {"kinetic", "identity", "continuity"}),
-    (velocities_and_kinetic_energy_in_another_unit, {"continuity", "drift"}),
+    (velocities_and_kinetic_energy_in_another_unit, {"continuity"}),
     (positions_in_another_unit, {"replay", "continuity", "model_updates"}),
     (scale_forces, {"replay"}),
     (scale_forces_of_one_frame, {"replay"}),
