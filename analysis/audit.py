@@ -16,11 +16,15 @@ import numpy as np
 
 from ..errors import AuditError
 from ..records.run_directory import RunDirectory
+from .cadence import cadence_part
+from .cause_classes import Diagnosis
+from .causes import diagnose
 from .document import temperatures, write_document
 from .document import versions as versions
 from .drift import bound_finding, drift_check, drift_findings, drift_ratio
 from .final_model import FinalModelFile
 from .findings import EXIT_CODES, Check, Finding, Part, Status, verdict
+from .fluctuation import fluctuation_part
 from .forces import force_part
 from .gather import Evidence, ProgressCallback, gather
 from .hindsight import advice
@@ -33,6 +37,9 @@ from .probing import probe_parts
 from .reconcile import reconcile_part
 from .record import Record, read_record
 from .replay import replay_part
+from .retrace import retrace_part
+from .steps import steps_part
+from .symptoms import symptoms
 from .updates import updates_part
 
 
@@ -46,6 +53,7 @@ class AuditResult:
         findings: the numbers those were made from.
         first_out_of_tolerance: step of the first frame whose forces differ by more than a tolerance, or None.
         resimulate_from: step of the stored frame from which the run must be simulated again, or None.
+        diagnoses: likely causes of what failed, most likely first.
         path: of audit.json.
     """
 
@@ -54,6 +62,7 @@ class AuditResult:
     findings: tuple[Finding, ...]
     first_out_of_tolerance: int | None
     resimulate_from: int | None
+    diagnoses: tuple[Diagnosis, ...]
     path: Path
 
     @property
@@ -104,6 +113,17 @@ def audit(
         *(extra(run, record) for extra in extras),
     ]
     checks = tuple(check for part in parts for check in part.checks)
+    shown = symptoms(
+        run,
+        record,
+        evidence.replayed,
+        checks,
+        kinetic=kinetic,
+        residual=evidence.books.residual,
+        unexplained=evidence.unexplained,
+        steps=evidence.steps,
+        retraced=evidence.retraced,
+    )
     out = np.flatnonzero(evidence.out)
     result = AuditResult(
         verdict=verdict(checks),
@@ -111,6 +131,7 @@ def audit(
         findings=tuple(finding for part in parts for finding in part.findings),
         first_out_of_tolerance=int(record.series.step[out[0]]) if len(out) else None,
         resimulate_from=evidence.resimulate_from,
+        diagnoses=diagnose(shown),
         path=run.audit / "audit.json",
     )
     write_document(result, evidence, time.perf_counter() - began)
@@ -136,13 +157,17 @@ def judge_all(run: RunDirectory, evidence: Evidence) -> list[Part]:
     motion, unexplained = continuity(record, evidence.unexplained)
     return [
         integrity_part(run, record, evidence.not_finite),
+        cadence_part(record),
         Part(checks=(motion,), findings=(unexplained,)),
+        steps_part(record, evidence.steps),
+        retrace_part(record, evidence.retraced),
         reconcile_part(record, evidence.books),
         ledger_part(record, replayed.tolerance.energy),
         replay_part(record, replayed),
         updates_part(evidence.updates, replayed.tolerance.energy),
         force_part(record.series.step, evidence.forces, tolerance, advice(run.root, evidence.resimulate_from)),
         drift,
+        fluctuation_part(record),
         identity_part(evidence.stretches),
         learning_part(record.labels, record.models[0].id),
     ]

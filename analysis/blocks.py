@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import AuditError
-from ..records.database import SegmentRow
 from ..records.frames import Floats, Frames, Ints, concatenate
+from ..records.rows import SegmentRow
 from ..records.segment import SCALARS, read_blocks, read_rows, read_scalars
 
 #: Atoms of a block, all frames together: some megabytes of arrays.

@@ -15,11 +15,11 @@ from ..records.frames import Floats
 from ..units import (
     ANGSTROM_PER_BOHR,
     EV_PER_HARTREE,
+    KJ_PER_KCAL,
     KJ_PER_MOL_PER_EV,
     KJ_PER_MOL_PER_HARTREE,
 )
 from .findings import Finding
-from .foreign_units import KJ_PER_KCAL
 
 
 class Cause(StrEnum):

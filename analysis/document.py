@@ -102,6 +102,7 @@ def document(result: "AuditResult", evidence: Evidence, wall_time_s: float) -> d
         "findings": [asdict(finding) for finding in result.findings],
         "first_out_of_tolerance": result.first_out_of_tolerance,
         "resimulate_from": result.resimulate_from,
+        "diagnoses": [asdict(diagnosis) for diagnosis in result.diagnoses],
         "tolerances": record.config.audit.model_dump(),
         "system": {
             "title": record.config.title,

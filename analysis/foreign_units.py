@@ -15,14 +15,12 @@ from ..errors import AuditError
 from ..units import (
     ANGSTROM_PER_BOHR,
     AVOGADRO_PER_MOL,
+    KJ_PER_KCAL,
     KJ_PER_MOL_PER_EV,
     KJ_PER_MOL_PER_HARTREE,
     NM_PER_ANGSTROM,
     PS_PER_FS,
 )
-
-#: The thermochemical calorie is exact.
-KJ_PER_KCAL = 4.184
 
 LENGTH, TIME, MASS = (1, 0, 0), (0, 1, 0), (0, 0, 1)
 ENERGY, NUMBER = (2, -2, 1), (0, 0, 0)

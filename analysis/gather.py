@@ -23,7 +23,9 @@ from .probing import Motions, watch
 from .reconcile import Reconciliation, kinetic_energies, reconcile
 from .record import Record, region_flags
 from .replay import Replay, Replayer
+from .retrace import Retraced, retrace
 from .rounding import measure_tolerance
+from .steps import Steps, StepTally
 from .updates import Update, updates
 
 #: Told (frames done, frames in all).
@@ -45,6 +47,8 @@ class Evidence:
         forces: of the final model against those used.
         unexplained: motion between neighbouring frames that is not explained, shape (f − 1,).
         motions: momentum and bonds of each frame, for the probes.
+        steps: what single steps between frames leave unexplained.
+        retraced: intervals between sparse frames, run again.
         not_finite: names of the arrays of ``Frames`` that hold a number that is not finite.
         max_disagreement: largest σ of each frame, eV/Å, shape (f,); NaN where it was not computed.
         drift_conserved, drift_final: slopes of H̃ and H_f.
@@ -63,6 +67,8 @@ class Evidence:
     forces: ForceErrors
     unexplained: Floats
     motions: Motions
+    steps: Steps
+    retraced: tuple[Retraced, ...]
     not_finite: frozenset[str]
     max_disagreement: Floats
     drift_conserved: Slope
@@ -92,7 +98,8 @@ def gather(
         forces_every: forces on one frame in so many; energies on every one.
         progress: told (frames done, frames in all) after each frame.
     """
-    replayer = Replayer(run, record, forces_every)
+    tolerance = measure_tolerance(run, record)
+    replayer, steps = Replayer(run, record, forces_every), StepTally(record, tolerance.force)
     tally, motion, motions = ForceTally(record.particles.numbers, len(record)), Motion(record), watch(record)
     kinetic, disagreement = np.empty(len(record)), np.empty(len(record))
     not_finite: set[str] = set()
@@ -105,6 +112,7 @@ def gather(
         tally.add(done + chosen, block.step[chosen], residual, region_flags(block, record.regions)[chosen])
         motion.add(block)
         motions.add(done, block, record.particles.masses)
+        steps.add(block)
         kinetic[rows] = kinetic_energies(block.velocities, record.particles.masses)
         disagreement[rows] = block.disagreement.max(axis=1)
         not_finite |= {
@@ -114,7 +122,7 @@ def gather(
             done += 1
             if progress is not None:
                 progress(done, len(record))
-    replayed = replayer.finish(measure_tolerance(run, record))
+    replayed = replayer.finish(tolerance)
     keep.energies(record.series.step, replayed.potential_final)
     books = reconcile(record, kinetic, replayed.potential_final)
     errors = tally.errors()
@@ -127,6 +135,8 @@ def gather(
         forces=errors,
         unexplained=motion.unexplained(),
         motions=motions,
+        steps=steps.steps(),
+        retraced=tuple(retrace(run, record, tolerance.force)),
         not_finite=frozenset(not_finite),
         max_disagreement=disagreement,
         drift_conserved=slope(record.series.time, record.series.conserved),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..records.database import LabelRow
+from ..records.rows import LabelRow
 from .findings import Finding, Part
 
 UNIT = "eV/Å"

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from ..config import Config
 from ..errors import AuditError, RunDirectoryError
 from ..records.books import Account, Entry
-from ..records.database import Event, LabelRow, ModelRow, RegionRow, SegmentRow
 from ..records.frames import Frames, Ints
+from ..records.rows import Event, LabelRow, ModelRow, RegionRow, SegmentRow
 from ..records.run_directory import RunDirectory
 from ..records.segment import Particles, read_particles
 from ..units import PS_PER_FS

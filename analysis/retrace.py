@@ -8,7 +8,7 @@ fastest vibration; a factor of four stands for what an unstable mode adds in so 
 few tell; what happens once in a run is not looked for here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,7 +129,7 @@ def verlet(
     return x, v
 
 
-def retrace_part(record: Record, found: list[Retraced]) -> Part:
+def retrace_part(record: Record, found: Sequence[Retraced]) -> Part:
     """The check ``retrace`` with its number."""
     if not found:
         verlet_run = record.config.dynamics.integrator == "verlet"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..config import Config
 from ..errors import AuditError
 from ..records.books import Entry
-from ..records.database import Event, LabelRow, ModelRow, RegionRow
+from ..records.rows import Event, LabelRow, ModelRow, RegionRow
 from ..records.run_directory import RunDirectory
 from ..records.segment import read_particles
 from ..units import PS_PER_FS

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..records.database import Event, ModelRow
+from ..records.rows import Event, ModelRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .engine.progress import Status
-from .records.database import Event
+from .records.rows import Event
 
 #: Seconds between plain status lines; events are always written at once.
 LINE_EVERY_S = 15.0

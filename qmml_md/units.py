@@ -20,6 +20,8 @@ FS_PER_PS = 1e3
 EV_PER_HARTREE = 27.211386245988
 KJ_PER_MOL_PER_EV = ELEMENTARY_CHARGE_C * AVOGADRO_PER_MOL * 1e-3
 KJ_PER_MOL_PER_HARTREE = EV_PER_HARTREE * KJ_PER_MOL_PER_EV
+#: Thermochemical calorie, exact by definition.
+KJ_PER_KCAL = 4.184
 EV_PER_KJ_PER_MOL = 1.0 / KJ_PER_MOL_PER_EV
 
 #: Boltzmann constant in kJ/mol/K (the molar gas constant).

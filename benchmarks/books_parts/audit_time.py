@@ -34,7 +34,8 @@ from qmml_md.ensemble import weights
 from qmml_md.ensemble.force import build_force
 from qmml_md.ensemble.model import evaluate
 from qmml_md.records.books import Account, Entry
-from qmml_md.records.database import Commit, ModelRow, RunDatabase, SegmentRow
+from qmml_md.records.database import Commit, RunDatabase
+from qmml_md.records.rows import ModelRow, SegmentRow
 from qmml_md.records.run_directory import RunDirectory
 from qmml_md.records.segment import write_segment
 from qmml_md.system.build import build_system

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
-import numpy as np
 from books_parts.clean_runs import run
 from books_parts.clean_systems import Plan, Story
 from books_parts.plant_dynamics import Ground
@@ -21,20 +20,9 @@ from figures import Figure
 from rich.console import Console
 from rich.table import Table
 
-from qmml_md.analysis.audit import judge_all
-from qmml_md.analysis.cadence import cadence_part
+from qmml_md.analysis.audit import audit
 from qmml_md.analysis.cause_classes import Diagnosis
-from qmml_md.analysis.causes import diagnose
-from qmml_md.analysis.final_model import FinalModelFile
-from qmml_md.analysis.findings import Check, Part, Status
-from qmml_md.analysis.fluctuation import fluctuation_part
-from qmml_md.analysis.gather import gather
-from qmml_md.analysis.integrity import require_final_model
-from qmml_md.analysis.momentum import momentum_part, total_momentum
-from qmml_md.analysis.record import Record, read_record
-from qmml_md.analysis.retrace import retrace, retrace_part
-from qmml_md.analysis.steps import measure_steps, steps_part
-from qmml_md.analysis.symptoms import symptoms
+from qmml_md.analysis.findings import Check, Status
 from qmml_md.records.run_directory import RunDirectory
 
 #: Kinds that the quick form plants: one of each class that is quick to make.
@@ -55,49 +43,15 @@ class Outcome:
     right: bool
 
 
-def examine(run: RunDirectory) -> tuple[list[Check], tuple[Diagnosis, ...]]:
-    """All checks of an audit that need nothing but the record and the models, and the diagnosis."""
-    record = read_record(run)
-    require_final_model(run, record)
-    with FinalModelFile(run.audit / "final_model.h5", record.atoms) as keep:
-        evidence = gather(run, record, keep, forces_every=1)
-    steps = measure_steps(record, evidence.replayed.tolerance.force)
-    retraced = retrace(run, record, evidence.replayed.tolerance.force)
-    parts = [
-        *judge_all(run, evidence),
-        steps_part(record, steps),
-        retrace_part(record, retraced),
-        cadence_part(record),
-        fluctuation_part(record),
-        momentum(record),
-    ]
-    checks = list({check.name: check for part in parts for check in part.checks}.values())
-    found = symptoms(
-        run,
-        record,
-        evidence.replayed,
-        checks,
-        kinetic=evidence.books.kinetic,
-        residual=evidence.books.residual,
-        unexplained=evidence.unexplained,
-        steps=steps,
-        retraced=retraced,
-    )
-    return checks, diagnose(found)
+def examine(run: RunDirectory) -> tuple[tuple[Check, ...], tuple[Diagnosis, ...]]:
+    """All checks of an audit, and the diagnosis."""
+    result = audit(run)
+    return result.checks, result.diagnoses
 
 
-def momentum(record: Record) -> Part:
-    """The check ``momentum`` over all frames."""
-    masses, dynamics = record.particles.masses, record.config.dynamics
-    return momentum_part(
-        np.concatenate([total_momentum(block.velocities, masses) for block in record.blocks()]),
-        total_mass=float(masses.sum()),
-        temperature_K=dynamics.temperature_K,
-        integrator=dynamics.integrator,
-    )
-
-
-def examined(story: Story, spoil: Callable[[Path], None] | None = None) -> tuple[list[Check], tuple[Diagnosis, ...]]:
+def examined(
+    story: Story, spoil: Callable[[Path], None] | None = None
+) -> tuple[tuple[Check, ...], tuple[Diagnosis, ...]]:
     """Write a story to a fresh folder and examine it."""
     with tempfile.TemporaryDirectory() as folder:
         directory = write(story, Path(folder) / "run")

@@ -51,8 +51,7 @@ from books_parts.plant_record import (
 )
 
 from qmml_md.analysis.cause_classes import Cause
-from qmml_md.analysis.foreign_units import KJ_PER_KCAL
-from qmml_md.units import EV_PER_ANGSTROM_PER_KJ_PER_MOL_PER_NM, EV_PER_KJ_PER_MOL, KJ_PER_MOL_PER_HARTREE
+from qmml_md.units import EV_PER_ANGSTROM_PER_KJ_PER_MOL_PER_NM, EV_PER_KJ_PER_MOL, KJ_PER_KCAL, KJ_PER_MOL_PER_HARTREE
 
 #: The runs that the signatures were developed on.
 HOME = Ground(

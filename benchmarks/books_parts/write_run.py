@@ -6,8 +6,9 @@ import yaml
 from books_parts.clean_systems import Segment, Story
 
 from qmml_md.ensemble.weights import store
-from qmml_md.records.database import Commit, Event, ModelRow, Place, RegionRow, RunDatabase, SegmentRow
+from qmml_md.records.database import Commit, RunDatabase
 from qmml_md.records.frames import stack
+from qmml_md.records.rows import Event, ModelRow, Place, RegionRow, SegmentRow
 from qmml_md.records.run_directory import RunDirectory
 from qmml_md.records.segment import write_segment
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ..region.cluster import Cluster
 
 COLOURS = {"pass": "bold green", "fail": "bold red", "undecided": "bold yellow"}
+#: Likely causes that are shown.
+MOST_CAUSES = 3
 #: Length of each run of a time-step scan: some periods of the slowest stiff mode, seconds of work for a small system.
 SCAN_FS = 100.0
 #: Steps of the longest time step that a scan takes at least.
@@ -83,7 +85,7 @@ def audit_and_report(run: RunDirectory, out: Console, wishes: Wishes | None = No
             extras=extras_of(wishes, out),
         )
     _book_time(run, time.perf_counter() - began)
-    out.print(summary(result, write_report(run)))
+    out.print(summary(run, result, write_report(run)))
     return result
 
 
@@ -165,15 +167,19 @@ def _book_time(run: RunDirectory, seconds: float) -> None:
         database.close()
 
 
-def summary(result: "AuditResult", report: Path) -> Table:
-    """The outcome of an audit in four lines."""
+def summary(run: RunDirectory, result: "AuditResult", report: Path) -> Table:
+    """The outcome of an audit in a few lines."""
     verdict = result.verdict.value
     drift = next((f for f in result.findings if f.name == "conserved_drift" and f.unit == "kT/ns/dof"), None)
     error = f" ± {drift.standard_error:.2g}" if drift is not None and drift.standard_error is not None else ""
     first = result.first_out_of_tolerance
     table = Table(show_header=False)
     table.add_row("verdict of the audit", Text(verdict, style=COLOURS[verdict]))
+    for diagnosis in result.diagnoses[:MOST_CAUSES]:
+        table.add_row("likely cause", Text(f"{diagnosis.cause.value}: {diagnosis.why}", overflow="fold"))
     table.add_row("first frame out of tolerance", "none" if first is None else f"step {first}")
+    if result.resimulate_from is not None:
+        table.add_row("simulate again", Text(f"qmml run --from {run.root}@{result.resimulate_from}", overflow="fold"))
     table.add_row("drift of the conserved quantity", f"{drift.value:.3g}{error} {drift.unit}" if drift else "unknown")
     table.add_row("report", Text(str(report), overflow="fold"))
     return table

@@ -9,7 +9,8 @@ from rich.table import Table
 from ..config_file import load_config
 from ..console import duration
 from ..records.books import Account, Books
-from ..records.database import Event, RunDatabase
+from ..records.database import RunDatabase
+from ..records.rows import Event
 from ..records.run_directory import RunDirectory
 from ..units import PS_PER_FS
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from ..errors import RunDirectoryError
 from ..records.books import Books, Entry
-from ..records.database import Commit, Event, LabelRow, ModelRow, Place, RegionRow, RunDatabase, SegmentRow
+from ..records.database import Commit, RunDatabase
 from ..records.frames import Frame, stack
+from ..records.rows import Event, LabelRow, ModelRow, Place, RegionRow, SegmentRow
 from ..records.run_directory import RunDirectory
 from ..records.segment import Particles, write_segment
 from .checkpoint import Checkpoint, forget_old, write_checkpoint

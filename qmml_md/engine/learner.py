@@ -13,7 +13,7 @@ from ..errors import LabelError, RegionError, RunDirectoryError
 from ..learning.anchors import AnchorPool
 from ..learning.finetune import Fit, Image, finetune, make_image
 from ..learning.gate import Verdict, cluster_energy_and_forces, judge
-from ..records.database import LabelRow
+from ..records.rows import LabelRow
 from ..records.run_directory import RunDirectory
 from ..reference.label import Label, Reference
 from ..reference.store import LabelStore, StoredReference

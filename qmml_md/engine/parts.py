@@ -1,13 +1,15 @@
 """What a run is made of, and the one way in which it books an exchange of energy."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..config import Config
 from ..ensemble.model import AniEnsemble
 from ..records.books import Account, Entry
-from ..records.database import Event
+from ..records.rows import Event
 from ..region.policy import RegionPolicy
 from ..system.molecules import Ints, Molecules
 from ..units import PS_PER_FS
@@ -55,8 +57,9 @@ class Parts:
         entry = Entry(step=step, time=time, account=account, before=before, after=after, cause=cause)
         self.journal.post(entry)
 
-    def note(self, state: State, kind: str, message: str, data: dict[str, object] | None = None) -> None:
+    def note(self, state: State, kind: str, message: str, data: Mapping[str, Any] | None = None) -> None:
         """Write down something that happened, and tell whoever watches."""
-        event = Event(step=state.step, time=state.step * self.timestep_ps, kind=kind, message=message, data=data or {})
+        time, numbers = state.step * self.timestep_ps, dict(data or {})
+        event = Event(step=state.step, time=time, kind=kind, message=message, data=numbers)
         self.journal.event(event)
         self.progress.event(event)

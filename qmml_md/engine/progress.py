@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..records.database import Event
+from ..records.rows import Event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,11 +1,14 @@
 """One run in motion: what is due at a step, and doing it."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from ..ensemble.disagreement import disagreement, member_forces
 from ..errors import LabelError, RegionError
-from ..records.database import RegionRow
 from ..records.frames import Frame
+from ..records.rows import RegionRow
 from ..region.cluster import Cluster, cut_cluster
 from ..region.sampling import cluster_around, random_atom
 from ..system.molecules import Floats, Molecules
@@ -64,7 +67,7 @@ class Run:
         if updated or self._commit_due():
             self.commit()
 
-    def note(self, kind: str, message: str, data: dict[str, object] | None = None) -> None:
+    def note(self, kind: str, message: str, data: Mapping[str, Any] | None = None) -> None:
         """Write down something that happened, and tell whoever watches."""
         self._parts.note(self.state, kind, message, data)
 

@@ -11,7 +11,8 @@ from ..ensemble.model import AniEnsemble, set_threads
 from ..ensemble.weights import load, store
 from ..errors import RunDirectoryError
 from ..integrators.freedom import degrees_of_freedom
-from ..records.database import ModelRow, RunDatabase
+from ..records.database import RunDatabase
+from ..records.rows import ModelRow
 from ..records.run_directory import RunDirectory
 from ..records.segment import Particles
 from ..reference.label import Reference

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..learning.anchors import AnchorPool
-from ..records.database import Place
+from ..records.rows import Place
 from ..region.policy import Region, empty_region
 from ..system.molecules import Molecules
 from .barostat import BarostatState

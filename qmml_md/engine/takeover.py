@@ -11,7 +11,7 @@
 from typing import Any
 
 from ..records.books import Account
-from ..records.database import ModelRow, Place, RegionRow
+from ..records.rows import ModelRow, Place, RegionRow
 from ..region.policy import Region
 from .checkpoint import read_checkpoint
 from .learner import Update

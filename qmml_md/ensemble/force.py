@@ -29,6 +29,8 @@ BLEND = "blend"
 class _PotentialModule(torch.nn.Module):
     """What OpenMM calls: positions (nm) and box vectors (nm) in, energy (kJ/mol, float64) out."""
 
+    elements: Tensor
+
     def __init__(self, ensemble: AniEnsemble, elements: Tensor, periodic: bool) -> None:
         super().__init__()
         self.ensemble = ensemble

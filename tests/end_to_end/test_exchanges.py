@@ -138,8 +138,8 @@ def test_a_ramp_books_the_work_of_each_switch(small, tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-# Stops come after the last label: the first guess of a quantum calculation, which a label carries in its last digits, is
-# not part of a checkpoint.
+# Stops come after the last label: the first guess of a quantum calculation, which a label carries in its last digits,
+# is not part of a checkpoint.
 def test_a_ramp_is_resumed_exactly(small, tmp_path: Path) -> None:
     changes = {**RAMP, "reference": {"max_labels": 1}}
     whole = run_it(small, tmp_path / "whole", **changes)

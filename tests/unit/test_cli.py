@@ -13,7 +13,8 @@ from qmml_md.commands.runs import default_out
 from qmml_md.config import Config
 from qmml_md.config_file import dump_config, parse_config
 from qmml_md.records.books import Account, Entry
-from qmml_md.records.database import Commit, Event, LabelRow, ModelRow, RegionRow, RunDatabase, SegmentRow
+from qmml_md.records.database import Commit, RunDatabase
+from qmml_md.records.rows import Event, LabelRow, ModelRow, RegionRow, SegmentRow
 from qmml_md.records.run_directory import RunDirectory
 
 ROOT = Path(__file__).resolve().parents[2]

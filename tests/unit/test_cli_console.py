@@ -8,7 +8,7 @@ from rich.console import Console
 
 from qmml_md.console import LINE_EVERY_S, ConsoleProgress, counting, duration, plain_line
 from qmml_md.engine.progress import Progress, Status
-from qmml_md.records.database import Event
+from qmml_md.records.rows import Event
 
 STATUS = Status(
     stage="md", step=1200, steps=2000, time_ps=0.6, temperature_K=298.34, drift_kj_per_mol=-0.0123, core_atoms=3,

@@ -95,6 +95,7 @@ CASES = {
         (1 * omm.bar * omm.nanometer**3 * omm.AVOGADRO_CONSTANT_NA).value_in_unit(omm.kilojoule_per_mole),
         ROUNDING,
     ),
+    "kcal, OpenMM": (units.KJ_PER_KCAL, (1 * omm.kilocalorie).value_in_unit(omm.kilojoule), ROUNDING),
     "debye, ASE": (units.DEBYE_PER_E_ANGSTROM, 1 / ase.units.Debye, SIGMA * U_E),
     # PySCF prints the debye to seven digits, TorchANI its inverse likewise.
     "debye, PySCF": (units.DEBYE_PER_E_ANGSTROM, nist.AU2DEBYE / nist.BOHR, 0.5e-6 / 3.335641 + SIGMA * U_E),

@@ -15,8 +15,9 @@ from ase.build import molecule
 from qmml_md.ensemble.model import AniEnsemble, EnsembleOutput, evaluate
 from qmml_md.ensemble.weights import build, load, save, tensors_of
 from qmml_md.records.books import Account, Books, Entry
-from qmml_md.records.database import Commit, Event, LabelRow, ModelRow, RegionRow, RunDatabase, SegmentRow
+from qmml_md.records.database import Commit, RunDatabase
 from qmml_md.records.frames import Frame, Frames, stack
+from qmml_md.records.rows import Event, LabelRow, ModelRow, RegionRow, SegmentRow
 from qmml_md.records.run_directory import RunDirectory
 from qmml_md.records.segment import Particles, write_segment
 
@@ -196,6 +197,7 @@ def config() -> dict[str, object]:
         "title": "Ethanol on a tiny ensemble",
         "system": {"structure": "structure.pdb"},
         "dynamics": {"integrator": "verlet", "timestep_fs": 0.5, "steps": STEPS, "temperature_K": 300.0},
+        "output": {"frame_every_steps": STRIDE},
         "audit": {
             "force_rmse_eV_per_A": 5.0,
             "force_maxresid_eV_per_A": 20.0,

@@ -102,16 +102,16 @@ def region_that_nobody_knows(story):
 
 
 SABOTAGE = [
-    (forget_delta_u, {"ledger", "model_updates"}),
+    (forget_delta_u, {"ledger", "model_updates", "balance"}),
     (book_wrong_delta_u, {"model_updates"}),
     (change_a_row_of_the_ledger, {"identity"}),
-    (duplicate_a_frame, {"order"}),
+    (duplicate_a_frame, {"order", "cadence"}),
     (swap_two_frames, {"order"}),
     (swap_what_two_frames_hold, {"continuity"}),
-    (name_the_wrong_model, {"models", "replay"}),
-    (velocities_in_another_unit, {"kinetic", "identity", "continuity"}),
-    (velocities_and_kinetic_energy_in_another_unit, {"continuity"}),
-    (positions_in_another_unit, {"replay", "continuity", "model_updates"}),
+    (name_the_wrong_model, {"models", "replay", "retrace"}),
+    (velocities_in_another_unit, {"kinetic", "identity", "continuity", "retrace"}),
+    (velocities_and_kinetic_energy_in_another_unit, {"continuity", "retrace", "fluctuation", "balance"}),
+    (positions_in_another_unit, {"replay", "continuity", "model_updates", "retrace"}),
     (scale_forces, {"replay"}),
     (scale_forces_of_one_frame, {"replay"}),
     (energies_in_electronvolt, {"identity", "replay", "ledger"}),
@@ -133,7 +133,7 @@ def test_spoilt_record_fails_by_name(story, tell, spoil, expected):
 def test_another_model_than_the_one_that_moved_the_atoms_is_caught(story, tell, shift):
     # Consistent hashes and names, but other weights, moved by one part in a thousand of their size.
     story.models[0] = shift(story.models[0], 7, 1e-4)
-    assert failed(audit(tell(story))) == {"replay", "model_updates"}
+    assert failed(audit(tell(story))) == {"replay", "model_updates", "retrace"}
 
 
 def test_segment_that_was_changed_is_caught(run):
@@ -154,7 +154,7 @@ def test_earlier_model_that_is_missing_is_caught(run):
 
 def test_update_step_without_a_frame_is_caught(story, tell):
     del story.frames[0][-1]
-    assert failed(audit(tell(story))) == {"model_updates"}
+    assert failed(audit(tell(story))) == {"model_updates", "cadence"}
 
 
 def test_noise_below_single_precision_is_not_blamed(story, tell):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from qmml_md.analysis.learning import learning_part
-from qmml_md.records.database import LabelRow
+from qmml_md.records.rows import LabelRow
 
 
 def row(step: int, model: str, rmse: float, start: float, atoms: int) -> LabelRow:

@@ -11,7 +11,8 @@ import pytest
 from qmml_md.analysis.audit import audit
 from qmml_md.analysis.report import FIGURES, significant, whole, write_report
 from qmml_md.errors import AuditError
-from qmml_md.records.database import Commit, Event
+from qmml_md.records.database import Commit
+from qmml_md.records.rows import Event
 
 
 class Page(HTMLParser):

@@ -17,8 +17,8 @@ from qmml_md.analysis.steps import measure_steps, steps_part
 from qmml_md.analysis.symptoms import Symptoms
 from qmml_md.config import Config
 from qmml_md.records.books import Account, Entry
-from qmml_md.records.database import ModelRow, SegmentRow
 from qmml_md.records.frames import Frame, stack
+from qmml_md.records.rows import ModelRow, SegmentRow
 from qmml_md.records.segment import Particles
 
 MASSES = np.array([12.0, 1.0, 1.0, 16.0])

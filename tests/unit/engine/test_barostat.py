@@ -104,9 +104,9 @@ def test_a_refused_move_leaves_everything_where_it_was() -> None:
 
 
 def test_a_box_below_twice_the_cutoff_is_refused() -> None:
+    # Twenty moves of up to one per cent of the volume: one of them shrinks the box by more than one part in a thousand.
     with pytest.raises(DynamicsError, match="less than twice the cutoff"):
-        for seed in range(20):
-            volumes(barostat(cutoff_nm=0.999), gas(2.0), 20, seed)
+        volumes(barostat(cutoff_nm=0.999), gas(2.0), 20)
 
 
 def test_the_largest_move_adapts_to_the_rate_of_acceptance() -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from qmml_md.errors import RunDirectoryError
 from qmml_md.records.books import Account, Entry
-from qmml_md.records.database import Commit, Event, LabelRow, ModelRow, RunDatabase, SegmentRow
+from qmml_md.records.database import Commit, RunDatabase
 from qmml_md.records.frames import ARRAYS, Frame, concatenate, stack
+from qmml_md.records.rows import Event, LabelRow, ModelRow, SegmentRow
 from qmml_md.records.run_directory import RunDirectory
 from qmml_md.records.segment import Particles, read_particles, read_segment, write_segment
 from qmml_md.system.molecules import topology_json

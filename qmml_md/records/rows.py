@@ -1,0 +1,94 @@
+"""The rows of ``run.db``: segments, events, regions, models, labels."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentRow:
+    """A committed segment: steps it spans, the model it ran on, its file (relative to the run) and its hash.
+
+    ``blend`` is the model that was being blended in, empty outside a ramp.
+    """
+
+    id: int
+    first_step: int
+    last_step: int
+    frames: int
+    model: str
+    blend: str = ""
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened, for a person.
+
+    Attributes:
+        kind: `start`, `resume`, `stop`, `finish`, `region`, `label`, `label_failed`, `update_accepted`,
+            `update_refused`.
+        message: one line.
+        data: numbers behind it, JSON-able.
+    """
+
+    step: int
+    time: float
+    kind: str
+    message: str
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionRow:
+    """The region from ``step`` on: core and all atoms, as index lists."""
+
+    epoch: int
+    step: int
+    core: tuple[int, ...]
+    atoms: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRow:
+    """A model that moved the atoms from ``step`` on; ``parent`` is empty for the first.
+
+    ``data`` of an update holds `delta_u_kj_per_mol`, `epochs`, `learning_curve` (rows of epoch, force RMSE in eV/Å,
+    largest residual in eV/Å), `labels` (keys), `force_rmse`, `force_maxresid` (re-measured on the saved model, eV/Å),
+    `anchor_shift` (eV/Å), `wall_time_s`.
+    """
+
+    id: str
+    step: int
+    parent: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelRow:
+    """A label with its prequential score: what ``model`` predicted before it was trained on the label.
+
+    ``data`` holds `parents` (atom indices), `core` (which of them are core, booleans), `sigma` (eV/Å per atom),
+    `error` (norm of the force residual per atom, eV/Å), `force_rmse`, `force_maxresid`, `force_rmse_start` (eV/Å; of
+    the model that the run began with, to see whether learning helped), `energy_error_eV`,
+    `wall_time_s`, `rung`, `reused` (whether it came from the store).
+    """
+
+    key: str
+    step: int
+    model: str
+    region_epoch: int
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """How much was true at a commit: what came later can be voided. Voided rows stay, and count no more.
+
+    Attributes:
+        entries, segments, models: numbers of rows that were not void.
+    """
+
+    entries: int
+    segments: int
+    models: int
