@@ -163,8 +163,9 @@ def gradient_part(
     rng: np.random.Generator,
     temperature_K: float,
     checks_per_frame: int = 6,
+    loop: bool = True,
 ) -> Part:
-    """The checks ``gradient``, ``net_force``, ``net_torque`` and ``closed_loop`` on a few frames.
+    """The checks ``gradient``, ``net_force``, ``net_torque`` and, on request, ``closed_loop`` on a few frames.
 
     The components are drawn at random; one random direction of all atoms is added in each frame, so that no atom stays
     unseen. The loop starts from one of the frames.
@@ -177,6 +178,7 @@ def gradient_part(
         rng: draws components, directions and the loop.
         temperature_K: of the kT of the loop.
         checks_per_frame: components for each frame.
+        loop: whether to go around a closed loop, which takes up to a thousand evaluations.
 
     Raises:
         AuditError: there is no frame with finite positions.
@@ -193,11 +195,13 @@ def gradient_part(
         box = frames.box[i] if periodic else None
         components = np.stack([atoms, axes], axis=1)
         probes.append(probe(surface, frames.positions[i], box, int(frames.step[i]), components, direction))
+    checks = (_gradient_check(probes), *_net_checks(probes, periodic))
+    if not loop:
+        return Part(checks=checks, findings=tuple(_findings(probes)))
     start = int(rng.choice(usable))
     box = frames.box[start] if periodic else None
-    loop = closed_loop(surface, frames.positions[start], box=box, rng=rng, temperature_K=temperature_K)
-    checks = (_gradient_check(probes), *_net_checks(probes, periodic), _loop_check(loop))
-    return Part(checks=checks, findings=(*_findings(probes), _loop_finding(loop)))
+    around = closed_loop(surface, frames.positions[start], box=box, rng=rng, temperature_K=temperature_K)
+    return Part(checks=(*checks, _loop_check(around)), findings=(*_findings(probes), _loop_finding(around)))
 
 
 def _gradient_check(probes: list[Probe]) -> Check:

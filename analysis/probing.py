@@ -132,4 +132,5 @@ def _gradient_probe(run: RunDirectory, record: Record, rng: np.random.Generator,
         periodic=record.particles.periodic,
         rng=rng,
         temperature_K=record.config.dynamics.temperature_K,
+        loop=thorough,
     )
