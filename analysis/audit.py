@@ -1,10 +1,10 @@
 """The audit of a finished run with its final model.
 
-Three questions, in this order: is the record true (``integrity.py``, ``reconcile.py``, ``replay.py``), do the forces
-that moved the atoms agree with the final model (``forces.py``), and is energy conserved once every booked exchange is
-taken out (``drift.py``)? Probes ask whether it is physics (``probing.py``). Everything is measured in one pass over the
-frames (``gather.py``). The answers go to ``audit/audit.json``; energies (kJ/mol) and forces (kJ/mol/nm) of the final
-model go to ``audit/final_model.h5``.
+Three questions, in this order: is the record true (``truth/``), do the forces that moved the atoms agree with the final
+model (``forces.py``), and is energy conserved once every booked exchange is taken out (``conservation/``)? Probes ask
+whether it is physics (``probes/``), and what failed is given a likely cause (``causes/``). Everything is measured in
+one pass over the frames (``gather.py``). The answers go to ``audit/audit.json``; energies (kJ/mol) and forces
+(kJ/mol/nm) of the final model go to ``audit/final_model.h5``.
 """
 
 import time
@@ -16,31 +16,31 @@ import numpy as np
 
 from ..errors import AuditError
 from ..records.run_directory import RunDirectory
-from .cadence import cadence_part
-from .cause_classes import Diagnosis
-from .causes import diagnose
+from .causes.classes import Diagnosis
+from .causes.diagnose import diagnose
+from .causes.symptoms import symptoms
+from .conservation.drift import bound_finding, drift_check, drift_findings, drift_ratio
+from .conservation.fluctuation import fluctuation_part
+from .conservation.identity import identity_part
 from .document import temperatures, write_document
 from .document import versions as versions
-from .drift import bound_finding, drift_check, drift_findings, drift_ratio
 from .final_model import FinalModelFile
 from .findings import EXIT_CODES, Check, Finding, Part, Status, verdict
-from .fluctuation import fluctuation_part
 from .forces import force_part
 from .gather import Evidence, ProgressCallback, gather
 from .hindsight import advice
-from .identity import identity_part
-from .integrity import integrity_part, require_final_model
 from .learning import learning_part
-from .ledger import ledger_part
-from .motion import continuity
-from .probing import probe_parts
-from .reconcile import reconcile_part
+from .probes.probing import probe_parts
 from .record import Record, read_record
-from .replay import replay_part
-from .retrace import retrace_part
-from .steps import steps_part
-from .symptoms import symptoms
-from .updates import updates_part
+from .truth.cadence import cadence_part
+from .truth.files import integrity_part, require_final_model
+from .truth.ledger import ledger_part
+from .truth.motion import continuity
+from .truth.reconcile import reconcile_part
+from .truth.replay import replay_part
+from .truth.retrace import retrace_part
+from .truth.steps import steps_part
+from .truth.updates import updates_part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

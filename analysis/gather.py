@@ -13,20 +13,20 @@ from numpy.typing import NDArray
 from ..records.frames import ARRAYS, Floats, Frames
 from ..records.run_directory import RunDirectory
 from ..units import EV_PER_ANGSTROM_PER_KJ_PER_MOL_PER_NM
-from .drift import DriftUnits, Slope, slope
+from .conservation.drift import DriftUnits, Slope, slope
+from .conservation.identity import Stretch, stretches
 from .final_model import FinalModelFile
 from .forces import ForceErrors, ForceTally, out_of_tolerance
 from .hindsight import Stint, resimulate_from, stints
-from .identity import Stretch, stretches
-from .motion import Motion
-from .probing import Motions, watch
-from .reconcile import Reconciliation, kinetic_energies, reconcile
+from .probes.probing import Motions, watch
 from .record import Record, region_flags
-from .replay import Replay, Replayer
-from .retrace import Retraced, retrace
-from .rounding import measure_tolerance
-from .steps import Steps, StepTally
-from .updates import Update, updates
+from .truth.motion import Motion
+from .truth.reconcile import Reconciliation, kinetic_energies, reconcile
+from .truth.replay import Replay, Replayer
+from .truth.retrace import Retraced, retrace
+from .truth.rounding import Tolerance, measure_tolerance
+from .truth.steps import Steps, StepTally
+from .truth.updates import Update, updates
 
 #: Told (frames done, frames in all).
 ProgressCallback = Callable[[int, int], None]
@@ -81,6 +81,47 @@ class Evidence:
     sample: Frames
 
 
+class Pass:
+    """What is collected while the frames go by.
+
+    Attributes:
+        done: frames so far.
+        kinetic: recomputed, kJ/mol, shape (f,).
+        disagreement: largest σ of each frame, eV/Å, shape (f,).
+    """
+
+    def __init__(
+        self, run: RunDirectory, record: Record, keep: FinalModelFile, tolerance: Tolerance, forces_every: int
+    ) -> None:
+        self._record = record
+        self._keep = keep
+        self.replayer = Replayer(run, record, forces_every)
+        self.tally = ForceTally(record.particles.numbers, len(record))
+        self.motion, self.motions = Motion(record), watch(record)
+        self.steps = StepTally(record, tolerance.force)
+        self.kinetic, self.disagreement = np.empty(len(record)), np.empty(len(record))
+        self.not_finite: set[str] = set()
+        self.done = 0
+
+    def add(self, block: Frames) -> None:
+        """Look at the next frames."""
+        record, done = self._record, self.done
+        rows = slice(done, done + len(block))
+        chosen, forces = self.replayer.block(done, block)
+        self._keep.append(block.step[chosen], forces)
+        residual = (forces - block.forces_used[chosen]) * EV_PER_ANGSTROM_PER_KJ_PER_MOL_PER_NM
+        self.tally.add(done + chosen, block.step[chosen], residual, region_flags(block, record.regions)[chosen])
+        self.motion.add(block)
+        self.motions.add(done, block, record.particles.masses)
+        self.steps.add(block)
+        self.kinetic[rows] = kinetic_energies(block.velocities, record.particles.masses)
+        self.disagreement[rows] = block.disagreement.max(axis=1)
+        self.not_finite |= {
+            name for name in ARRAYS if name != "disagreement" and not np.isfinite(getattr(block, name)).all()
+        }
+        self.done += len(block)
+
+
 def gather(
     run: RunDirectory,
     record: Record,
@@ -99,33 +140,16 @@ def gather(
         progress: told (frames done, frames in all) after each frame.
     """
     tolerance = measure_tolerance(run, record)
-    replayer, steps = Replayer(run, record, forces_every), StepTally(record, tolerance.force)
-    tally, motion, motions = ForceTally(record.particles.numbers, len(record)), Motion(record), watch(record)
-    kinetic, disagreement = np.empty(len(record)), np.empty(len(record))
-    not_finite: set[str] = set()
-    done = 0
+    seen = Pass(run, record, keep, tolerance, forces_every)
     for block in record.blocks():
-        rows = slice(done, done + len(block))
-        chosen, forces = replayer.block(done, block)
-        keep.append(block.step[chosen], forces)
-        residual = (forces - block.forces_used[chosen]) * EV_PER_ANGSTROM_PER_KJ_PER_MOL_PER_NM
-        tally.add(done + chosen, block.step[chosen], residual, region_flags(block, record.regions)[chosen])
-        motion.add(block)
-        motions.add(done, block, record.particles.masses)
-        steps.add(block)
-        kinetic[rows] = kinetic_energies(block.velocities, record.particles.masses)
-        disagreement[rows] = block.disagreement.max(axis=1)
-        not_finite |= {
-            name for name in ARRAYS if name != "disagreement" and not np.isfinite(getattr(block, name)).all()
-        }
-        for _ in range(len(block)):
-            done += 1
+        seen.add(block)
+        for i in range(len(block)):
             if progress is not None:
-                progress(done, len(record))
-    replayed = replayer.finish(tolerance)
+                progress(seen.done - len(block) + i + 1, len(record))
+    replayed = seen.replayer.finish(tolerance)
     keep.energies(record.series.step, replayed.potential_final)
-    books = reconcile(record, kinetic, replayed.potential_final)
-    errors = tally.errors()
+    books = reconcile(record, seen.kinetic, replayed.potential_final)
+    errors = seen.tally.errors()
     out = out_of_tolerance(errors, record.config.audit)
     return Evidence(
         record=record,
@@ -133,12 +157,12 @@ def gather(
         updates=updates(record, replayed.jumps),
         books=books,
         forces=errors,
-        unexplained=motion.unexplained(),
-        motions=motions,
-        steps=steps.steps(),
+        unexplained=seen.motion.unexplained(),
+        motions=seen.motions,
+        steps=seen.steps.steps(),
         retraced=tuple(retrace(run, record, tolerance.force)),
-        not_finite=frozenset(not_finite),
-        max_disagreement=disagreement,
+        not_finite=frozenset(seen.not_finite),
+        max_disagreement=seen.disagreement,
         drift_conserved=slope(record.series.time, record.series.conserved),
         drift_final=slope(record.series.time, books.final_total),
         units=DriftUnits(

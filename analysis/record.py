@@ -18,7 +18,7 @@ from ..records.run_directory import RunDirectory
 from ..records.segment import Particles, read_particles
 from ..units import PS_PER_FS
 from .blocks import Held, Series, Source, open_segments, sample_frames, series_of
-from .takeovers import Takeover, takeovers
+from .truth.takeovers import Takeover, takeovers
 
 TABLES = ("segments", "entries", "events", "regions", "models", "labels", "timings")
 VOIDABLE = ("segments", "entries", "models")

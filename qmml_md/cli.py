@@ -26,6 +26,37 @@ ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuratio
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.", show_default=False)]
 
 
+ForcesEvery = Annotated[
+    int | None, typer.Option(metavar="N", help="Forces on one stored frame in N; energies on every one.")
+]
+Thorough = Annotated[
+    bool, typer.Option("--thorough", help="Probe the gradient of large systems too, of more frames, and closed loops.")
+]
+TimestepScan = Annotated[bool, typer.Option("--timestep-scan", help="Run a short stretch again at dt, dt/2 and dt/4.")]
+SpotChecks = Annotated[
+    int, typer.Option(metavar="N", help="Quantum labels at N random places: an unbiased force error.")
+]
+Trajectory = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="FILE", help="Audit another program's trajectory: H5MD, extended XYZ, or DCD and CSV."),
+]
+Weights = Annotated[str | None, typer.Option(metavar="NAME", help="With --trajectory: the model to hold it to.")]
+Topology = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="With --trajectory: structure file of the same atoms.")
+]
+Units = Annotated[
+    list[str] | None,
+    typer.Option(metavar="QUANTITY=UNIT", help="With --trajectory: units that the files leave open."),
+]
+SpacingFs = Annotated[float | None, typer.Option(metavar="FS", help="With --trajectory: time between frames.")]
+Sampled = Annotated[
+    Literal["nve", "nvt"] | None, typer.Option(help="With --trajectory: what it sampled.", show_default=False)
+]
+AuditFolder = Annotated[
+    Path | None, typer.Option("--out", "-o", metavar="FOLDER", help="With --trajectory: for audit.json.")
+]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; errors become one screen with cause and cure.
 
@@ -135,41 +166,17 @@ def audit(
     run: Annotated[
         Path | None, typer.Argument(metavar="RUN", help="Run directory; not with --trajectory.", show_default=False)
     ] = None,
-    forces_every: Annotated[
-        int | None, typer.Option(metavar="N", help="Forces on one stored frame in N; energies on every one.")
-    ] = None,
-    thorough: Annotated[
-        bool, typer.Option("--thorough", help="Probe the gradient of large systems too, and of more frames.")
-    ] = False,
-    timestep_scan: Annotated[
-        bool, typer.Option("--timestep-scan", help="Run a short stretch again at dt, dt/2 and dt/4.")
-    ] = False,
-    spot_checks: Annotated[
-        int, typer.Option(metavar="N", help="Quantum labels at N random places: an unbiased force error.")
-    ] = 0,
-    trajectory: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="Audit another program's trajectory: H5MD, extended XYZ, or DCD and CSV."),
-    ] = None,
-    weights: Annotated[
-        str | None, typer.Option(metavar="NAME", help="With --trajectory: the model to hold it to.")
-    ] = None,
-    topology: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="With --trajectory: structure file of the same atoms.")
-    ] = None,
-    unit: Annotated[
-        list[str] | None,
-        typer.Option(metavar="QUANTITY=UNIT", help="With --trajectory: units that the files leave open."),
-    ] = None,
-    spacing_fs: Annotated[
-        float | None, typer.Option(metavar="FS", help="With --trajectory: time between frames.")
-    ] = None,
-    ensemble: Annotated[
-        Literal["nve", "nvt"] | None, typer.Option(help="With --trajectory: what it sampled.", show_default=False)
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="FOLDER", help="With --trajectory: for audit.json.")
-    ] = None,
+    forces_every: ForcesEvery = None,
+    thorough: Thorough = False,
+    timestep_scan: TimestepScan = False,
+    spot_checks: SpotChecks = 0,
+    trajectory: Trajectory = None,
+    weights: Weights = None,
+    topology: Topology = None,
+    unit: Units = None,
+    spacing_fs: SpacingFs = None,
+    ensemble: Sampled = None,
+    out: AuditFolder = None,
 ) -> None:
     """Re-evaluate RUN with its final model and write audit.json and the report. Exit 0 pass, 1 fail, 2 undecided."""
     if trajectory:

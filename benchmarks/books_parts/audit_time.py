@@ -24,7 +24,7 @@ from figures import Figure
 
 from qmml_md.analysis.audit import audit
 from qmml_md.analysis.record import Record, read_record
-from qmml_md.analysis.replay import Replayer
+from qmml_md.analysis.truth.replay import Replayer
 from qmml_md.config import Config
 from qmml_md.config_file import load_config
 from qmml_md.engine.inputs import read_molecules

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from qmml_md.analysis.audit import audit
-from qmml_md.analysis.cause_classes import Diagnosis
+from qmml_md.analysis.causes.classes import Diagnosis
 from qmml_md.analysis.findings import Check, Status
 from qmml_md.records.run_directory import RunDirectory
 

@@ -17,8 +17,8 @@ import ase.io
 import numpy as np
 from figures import Figure
 
-from qmml_md.analysis.differences import STEP_NM, Surface, component_errors, rms, surface_of
-from qmml_md.analysis.gradients import GRADIENT_TOLERANCE, LOOP_TOLERANCE_KT, closed_loop
+from qmml_md.analysis.probes.differences import STEP_NM, Surface, component_errors, rms, surface_of
+from qmml_md.analysis.probes.gradients import GRADIENT_TOLERANCE, LOOP_TOLERANCE_KT, closed_loop
 from qmml_md.ensemble import weights
 from qmml_md.ensemble.model import AniEnsemble, EnsembleOutput
 from qmml_md.records.frames import Floats, Ints

@@ -50,7 +50,7 @@ from books_parts.plant_record import (
     wrong_step,
 )
 
-from qmml_md.analysis.cause_classes import Cause
+from qmml_md.analysis.causes.classes import Cause
 from qmml_md.units import EV_PER_ANGSTROM_PER_KJ_PER_MOL_PER_NM, EV_PER_KJ_PER_MOL, KJ_PER_KCAL, KJ_PER_MOL_PER_HARTREE
 
 #: The runs that the signatures were developed on.

@@ -31,7 +31,7 @@ from figures import Figure
 from numpy.typing import NDArray
 from openmm import unit
 
-from qmml_md.analysis.drift import DriftUnits, slope
+from qmml_md.analysis.conservation.drift import DriftUnits, slope
 from qmml_md.ensemble.force import build_force
 from qmml_md.ensemble.model import ElementNetworks
 from qmml_md.ensemble.weights import load

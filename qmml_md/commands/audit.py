@@ -72,7 +72,7 @@ def audit_run(path: Path, wishes: Wishes) -> int:
 def audit_and_report(run: RunDirectory, out: Console, wishes: Wishes | None = None) -> "AuditResult":
     """Audit, write the report, print the summary, and book the time in the run's database."""
     from ..analysis.audit import audit
-    from ..analysis.report import write_report
+    from ..analysis.report.page import write_report
 
     wishes = wishes or Wishes()
     began = time.perf_counter()
@@ -101,7 +101,7 @@ def extras_of(wishes: Wishes, out: Console) -> "Sequence[Extra]":
 
 def _timestep_scan(run: RunDirectory, record: "Record") -> "Part":
     """Velocity Verlet from the last stored frame, in double precision on the final model."""
-    from ..analysis.timestep import timestep_scan
+    from ..analysis.probes.timestep import timestep_scan
     from ..ensemble.weights import load
 
     last = record.rows(np.array([len(record) - 1]))
@@ -123,7 +123,7 @@ def _spot_checks(count: int, out: Console) -> "Extra":
     """Quantum labels around random atoms of random frames, kept with the other labels of the run."""
 
     def check(run: RunDirectory, record: "Record") -> "Part":
-        from ..analysis.spot_checks import draw_spots, spot_check
+        from ..analysis.probes.spot_checks import draw_spots, spot_check
         from ..ensemble.weights import load
         from ..reference.pyscf import PyscfReference
         from ..reference.store import LabelStore, StoredReference

@@ -12,7 +12,7 @@ from ..console import counting
 from ..errors import AuditError
 
 if TYPE_CHECKING:
-    from ..analysis.foreign import ForeignAudit
+    from ..analysis.foreign.audit import ForeignAudit
 
 _COLOURS = {"pass": "bold green", "fail": "bold red", "undecided": "bold yellow"}
 
@@ -45,8 +45,8 @@ def audit_trajectory(
         AuditError: the files cannot be read, or leave something open.
         WeightsError: there are no such weights.
     """
-    from ..analysis.foreign import audit_foreign, read_foreign
-    from ..analysis.foreign_checks import Options
+    from ..analysis.foreign.audit import audit_foreign, read_foreign
+    from ..analysis.foreign.checks import Options
 
     console = Console()
     foreign = read_foreign(trajectory, topology=topology, units=_declared(units), spacing_fs=spacing_fs)

@@ -99,7 +99,7 @@ def refuse_used(folder: Path) -> None:
 
 def report_run(path: Path) -> None:
     """Write the report of a run from its last audit and print where it is."""
-    from ..analysis.report import write_report
+    from ..analysis.report.page import write_report
 
     Console().print(str(write_report(RunDirectory(path))), soft_wrap=True, highlight=False)
 

@@ -18,10 +18,10 @@ from ase.md.langevin import Langevin
 from ase.md.verlet import VelocityVerlet
 from openmm import app, unit
 
-from qmml_md.analysis.cause_classes import Cause
+from qmml_md.analysis.causes.classes import Cause
 from qmml_md.analysis.findings import Status
-from qmml_md.analysis.foreign import audit_foreign, read_foreign
-from qmml_md.analysis.foreign_checks import Options
+from qmml_md.analysis.foreign.audit import audit_foreign, read_foreign
+from qmml_md.analysis.foreign.checks import Options
 from qmml_md.commands.foreign import audit_trajectory
 from qmml_md.ensemble import weights
 from qmml_md.ensemble.force import build_force

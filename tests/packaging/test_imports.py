@@ -44,7 +44,7 @@ SEAMS = {
     "openmmtorch": ("qmml_md.ensemble.force", "qmml_md.doctor"),
     "pyscf": ("qmml_md.reference.pyscf", "qmml_md.doctor"),
     "ase": ("qmml_md.reference.ase", "qmml_md.reference.store"),
-    "physical_validation": ("qmml_md.analysis.physics",),
+    "physical_validation": ("qmml_md.analysis.probes.kinetic",),
     "mdtraj": ("qmml_md.system", "qmml_md.analysis", "qmml_md.doctor"),
 }  # fmt: skip
 

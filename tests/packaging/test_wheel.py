@@ -32,7 +32,7 @@ def test_every_module_is_in_the_wheel(names: set[str], root: Path) -> None:
 
 
 def test_data_files_are_in_the_wheel(names: set[str]) -> None:
-    assert {"qmml_md/py.typed", "qmml_md/analysis/report.html.j2"} <= names
+    assert {"qmml_md/py.typed", "qmml_md/analysis/report/report.html.j2"} <= names
     assert any(n.endswith(".dist-info/licenses/LICENSE") for n in names)
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.random import default_rng
 
-from qmml_md.analysis.motion import FASTEST_VIBRATION_PER_PS, LARGEST_UNEXPLAINED, unexplained_motion
 from qmml_md.analysis.record import Record, held
+from qmml_md.analysis.truth.motion import FASTEST_VIBRATION_PER_PS, LARGEST_UNEXPLAINED, unexplained_motion
 from qmml_md.config import Config
 from qmml_md.records.frames import Frame, stack
 from qmml_md.records.segment import Particles

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from qmml_md.analysis.drift import slope
+from qmml_md.analysis.conservation.drift import slope
 
 RUNS, FRAMES, PHI, SLOPE = 600, 2000, 0.8, 0.03
 

@@ -10,8 +10,8 @@ import ase.io
 import numpy as np
 import pytest
 
-from qmml_md.analysis.differences import STEP_NM, component_errors, rms, surface_of
-from qmml_md.analysis.gradients import GRADIENT_TOLERANCE, LOOP_TOLERANCE_KT, closed_loop
+from qmml_md.analysis.probes.differences import STEP_NM, component_errors, rms, surface_of
+from qmml_md.analysis.probes.gradients import GRADIENT_TOLERANCE, LOOP_TOLERANCE_KT, closed_loop
 from qmml_md.ensemble import weights
 
 DATA = Path(__file__).parents[1] / "data"

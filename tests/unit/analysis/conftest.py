@@ -380,7 +380,7 @@ def warm_story(warm_told: Story) -> Story:
 @pytest.fixture
 def few_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Audits without differences of energies: they take longer than all the rest, and have tests of their own."""
-    monkeypatch.setattr("qmml_md.analysis.probing.PROBED_ATOMS", 0)
+    monkeypatch.setattr("qmml_md.analysis.probes.probing.PROBED_ATOMS", 0)
 
 
 @pytest.fixture

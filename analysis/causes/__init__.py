@@ -1,0 +1,1 @@
+"""Which class of cause a failed audit points to."""

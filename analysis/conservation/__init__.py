@@ -1,0 +1,1 @@
+"""Is energy conserved, once every booked exchange is taken out?"""

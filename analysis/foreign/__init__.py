@@ -1,0 +1,1 @@
+"""Trajectories that another program made."""

@@ -1,0 +1,1 @@
+"""Is the record true? Files, order, motion, single steps, ledger, replay."""
