@@ -66,7 +66,7 @@ def _update_problems(record: Record, energy_tolerance: float) -> Iterator[str]:
         (Account.MODEL, False, "changes of model"),
         (Account.RAMP, True, "steps of a ramp"),
     ):
-        expected = [step for row in rows if (row.policy == "ramp") == ramps for step in due(row, record)]
+        expected = [step for row in rows if (row.policy == "ramp") == ramps for step in due(row, record) * row.rows]
         booked = [entry.step for entry in record.of_account(account) if not _rounding(entry, ends, energy_tolerance)]
         if booked != expected:
             missing, extra = sorted(set(expected) - set(booked)), sorted(set(booked) - set(expected))

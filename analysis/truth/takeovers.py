@@ -8,7 +8,7 @@ has no row for the model that was coming, only the event that tells of it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,8 @@ class Takeover:
         first: step at which it began.
         steps: of the ramp; 0 if it came at once.
         data: of the row of the model.
+        rows: models that came at once at this step, one after the other; only the last moved an atom. A run that goes
+            back to a step where the model had just changed changes it there once more.
     """
 
     model: str
@@ -35,6 +37,7 @@ class Takeover:
     first: int
     steps: int
     data: dict[str, Any]
+    rows: int = 1
 
     @property
     def exchanges(self) -> range:
@@ -61,12 +64,16 @@ def takeovers(models: Sequence[ModelRow], events: Sequence[Event]) -> list[Takeo
         models: in order, the first one included.
         events: of the run; a ramp that never ended is known from them alone.
     """
-    found = []
+    found: list[Takeover] = []
     for i, new in enumerate(models[1:]):
         steps = int(new.data.get("ramp_steps", 0)) if new.data.get("policy") == "ramp" else 0
         policy = "ramp" if steps else "rewind" if new.data.get("policy") == "rewind" else "abrupt"
         first = int(new.data.get("ramp_from_step", new.step - steps)) if steps else new.step
         parent = models[i].id
+        if found and not steps and found[-1].policy != "ramp" and found[-1].first == first:
+            before = found.pop()
+            found.append(replace(before, model=new.id, policy=policy, data=new.data, rows=before.rows + 1))
+            continue
         found.append(Takeover(model=new.id, parent=parent, policy=policy, first=first, steps=steps, data=new.data))
     begun = [event for event in events if event.kind == "ramp"]
     if begun and begun[-1].step not in {row.first for row in found if row.policy == "ramp"}:

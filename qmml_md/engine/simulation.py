@@ -205,6 +205,9 @@ class Simulation:
             self._system.removeForce(0)
         self._add_forces(ensemble, coming)
         self._context.reinitialize(preserveState=True)
+        if coming is not None:
+            # Preserved state includes the weight at the end of an earlier ramp.
+            self._context.setParameter(BLEND, 0.0)
         self.blend = 0.0
         self._changed()
         return before, self._computed()[0]

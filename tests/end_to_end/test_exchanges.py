@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qmml_md.analysis.audit import audit
+from qmml_md.analysis.findings import Kind, Status
 from qmml_md.engine.loop import resume, start
 from qmml_md.engine.origin import read_origin, remaining
 from qmml_md.engine.progress import Silent
@@ -73,6 +75,9 @@ def assert_books_close(run: RunDirectory) -> None:
     assert all(a.after == b.before for a, b in pairwise(heat))
     booked = [row for row in models[1:] if row.data["policy"] != "ramp"]
     assert len([entry for entry in entries if entry.account == Account.MODEL]) == len(booked)
+    # The auditor shares no code with the engine.
+    failed = [c for c in audit(run).checks if c.status == Status.FAIL and c.kind in (Kind.INTEGRITY, Kind.CONSERVATION)]
+    assert [f"{check.name}: {check.why}" for check in failed if check.name != "drift"] == []
 
 
 @pytest.mark.parametrize("integrator", INTEGRATORS)
