@@ -162,3 +162,58 @@ def test_a_frame_that_does_not_exist_is_refused(
 def test_a_run_needs_something_to_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run"]) == 2
     assert "--from RUN@STEP" in capsys.readouterr().err
+
+
+def test_audit_takes_more_on_request(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", str(finished), "--thorough", "--timestep-scan", "--spot-checks", "2"]) in (0, 1, 2)
+    document = json.loads((finished / "audit" / "audit.json").read_text())
+    checks = {check["name"]: check for check in document["checks"]}
+    assert {"gradient", "closed_loop", "timestep", "spot_checks"} <= set(checks)
+    assert checks["gradient"]["status"] == checks["closed_loop"]["status"] == "pass"
+    # Two checks give no interval, and say so.
+    assert checks["spot_checks"]["status"] == "undecided"
+    assert "too few" in capsys.readouterr().out
+    found = {finding["name"] for finding in document["findings"]}
+    assert any(name.startswith("spot_check") for name in found)
+
+
+def test_audit_evaluates_forces_on_some_frames(finished: Path) -> None:
+    assert main(["audit", str(finished), "--forces-every", "3"]) in (0, 1, 2)
+    document = json.loads((finished / "audit" / "audit.json").read_text())
+    evaluated = [row["forces_evaluated"] for row in document["frames"]]
+    assert evaluated == [i % 3 == 0 for i in range(len(evaluated))]
+
+
+def test_audit_of_another_programs_trajectory(finished: Path, tmp_path: Path) -> None:
+    file, weights = tmp_path / "run.extxyz", ROOT / "tests" / "data" / "ani_mini.safetensors"
+    assert main(["export", str(finished), str(file)]) == 0
+    arguments = [
+        "audit",
+        "--trajectory",
+        str(file),
+        "--weights",
+        str(weights),
+        "--spacing-fs",
+        "1.25",
+        "--out",
+        str(tmp_path),
+    ]
+    assert main(arguments) in (0, 1, 2)
+    document = json.loads((tmp_path / "audit.json").read_text())
+    assert {check["name"]: check["status"] for check in document["checks"]}["forces"] == "pass"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give a run directory, or --trajectory FILE"),
+        (["--trajectory", "x.h5"], "give --weights, and no RUN"),
+        (["RUN", "--spot-checks", "-1"], "take positive numbers"),
+        (["RUN", "--forces-every", "0"], "take positive numbers"),
+    ],
+)
+def test_audit_that_makes_no_sense_is_refused(
+    finished: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert main(["audit", *(str(finished) if a == "RUN" else a for a in arguments)]) == 2
+    assert message in capsys.readouterr().err
