@@ -59,7 +59,7 @@ class Case:
 
 QUICK = (Case(name="ethanol_mini", example="ethanol_nve", weights=str(MINI), steps=300),)
 FULL = (
-    Case(name="nma_in_water", example="nma_in_water", weights="", steps=600),
+    Case(name="nma_in_water", example="nma_in_water", weights="", steps=2000),
     Case(name="ethanol", example="ethanol_nve", weights="", steps=4000),
 )
 

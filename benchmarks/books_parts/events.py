@@ -56,7 +56,7 @@ class Outcome:
 def figures(*, quick: bool) -> list[Figure]:
     """B4.<integrator>.… for each integrator."""
     rows = []
-    duration_ps = 0.1 if quick else 2.0
+    duration_ps = 0.05 if quick else 2.0
     for integrator in INTEGRATORS[:1] if quick else INTEGRATORS:
         with tempfile.TemporaryDirectory() as folder:
             first = outcome(simulate(Path(folder), integrator, TIMESTEP_FS, duration_ps))

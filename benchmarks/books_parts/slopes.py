@@ -94,7 +94,7 @@ def b1(duration_ps: float, equilibration_ps: float, quick: bool) -> list[Figure]
         Figure(id="B1.slope", what=f"slope of H ± {energy.half_width:.2g}", value=energy.slope, unit=UNIT),
         Figure(id="B1.shadow", what=f"slope of H₂ ± {shadow.half_width:.2g}", value=shadow.slope, unit=UNIT),
         Figure(
-            id="B1.rounded", what=f"the same with the kinks of the activation rounded, {TWIN * length:g} ps: 95 % bound",
+            id="B1.rounded", what=f"the same with the activation's kinks rounded, {TWIN * length:g} ps: 95 % bound",
             value=rounded.bound, unit=UNIT,
         ),
     ]  # fmt: skip

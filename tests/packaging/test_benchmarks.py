@@ -22,3 +22,19 @@ def test_main_job_quick(tmp_path: Path) -> None:
     parts = {name: f["value"] for name, f in figures.items() if name.startswith("W-")}
     assert set(parts) >= {"W-md", "W-disagreement", "W-qm", "W-training", "W-swap", "W-io", "W-audit"}
     assert all(parts[name] > 0 for name in ("W-md", "W-disagreement", "W-qm", "W-training", "W-io", "W-audit"))
+
+
+def test_books_quick(tmp_path: Path) -> None:
+    out = tmp_path / "figures.json"
+    command = [sys.executable, str(ROOT / "benchmarks" / "books.py"), "--quick", "--json", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stderr
+    figures = {figure["id"]: figure for figure in json.loads(out.read_text())["figures"]}
+    assert {name.partition(".")[0] for name in figures} == {"B1", "B3", "B4", "B5", "B6", "B7", "B8"}
+    # What does not depend on how long one looks must hold in the quick form too.
+    for name in (
+        "B4.verlet.event", "B4.verlet.identity", "B4.verlet.unbooked", "B5.max_rel", "B5.loop", "B5.sabotage",
+        "B6.energy_double", "B6.force_median_rel_double", "B6.attributed", "B6.failed", "B7.caught", "B7.cause",
+        "B7.false_alarms",
+    ):  # fmt: skip
+        assert figures[name]["met"] is True, figures[name]
