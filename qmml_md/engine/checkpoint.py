@@ -102,8 +102,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 def forget_old(run: RunDirectory, newest: int, good: int | None = None) -> None:
     """Remove checkpoints older than the last ``KEPT``, but not the one that a rewind would go back to."""
     for folder in (run.root / "checkpoints").iterdir():
-        number = int(folder.name)
-        if number <= newest - KEPT and number != good:
+        if folder.name.isdecimal() and int(folder.name) <= newest - KEPT and int(folder.name) != good:
             shutil.rmtree(folder)
 
 

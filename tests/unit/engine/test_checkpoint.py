@@ -72,3 +72,12 @@ def test_only_the_last_are_kept(tmp_path: Path) -> None:
         forget_old(run, number)
     assert sorted(p.name for p in (run.root / "checkpoints").iterdir()) == ["000003", "000004"]
     assert KEPT == 2
+
+
+def test_the_one_that_a_rewind_would_go_back_to_is_kept(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    run.create()
+    for number in range(6):
+        write_checkpoint(run.checkpoint(number), checkpoint(number))
+        forget_old(run, number, good=1)
+    assert sorted(path.name for path in (run.root / "checkpoints").iterdir()) == ["000001", "000004", "000005"]
