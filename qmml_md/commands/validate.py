@@ -70,13 +70,12 @@ def rehearse(config: Config, folder: Path, out: Path, show: Console) -> None:
         out: run directory.
         show: where to print.
     """
-    from ..engine.inputs import needed_bytes, read_molecules, read_weights
-    from ..system.structures import check_structure
+    from ..engine.inputs import check_input, needed_bytes, read_inner, read_molecules, read_weights
 
-    molecules = read_molecules(config, folder)
-    card = read_weights(config, folder).card
-    check_structure(molecules, symbols=card.symbols, cutoff_A=card.cutoff_A)
-    costs = label_costs(config, molecules)
+    molecules, ensemble = read_molecules(config, folder), read_weights(config, folder)
+    read_inner(config, folder, ensemble)
+    check_input(config, molecules, ensemble)
+    card, costs = ensemble.card, label_costs(config, molecules)
     check_room(config, molecules.size, out)
     box = "vacuum" if molecules.box is None else "periodic"
     count = len(np.unique(molecules.molecule_of))
