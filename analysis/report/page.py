@@ -124,7 +124,7 @@ def draw(story: Story, folder: Path) -> list[dict[str, Any]]:
 def render(story: Story, drawn: list[dict[str, Any]]) -> str:
     """Fill the template; every text of the run is escaped."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(sig=significant, whole=whole)
+    environment.filters.update(sig=significant, whole=whole, capitalize_first=capitalize_first)
     template = environment.from_string(files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8"))
     audit = story.audit
     return template.render(
@@ -146,6 +146,11 @@ def significant(value: float | None, digits: int = 3) -> str:
     if value is None or not math.isfinite(value):
         return "–"
     return f"{value:.{digits}g}".replace("-", "−")
+
+
+def capitalize_first(text: str) -> str:
+    """The same with its first letter in upper case; no other letter changes, as symbols have a case of their own."""
+    return text[:1].upper() + text[1:]
 
 
 def whole(value: int | None) -> str:

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from qmml_md.analysis.audit import audit
+from qmml_md.analysis.causes.classes import Cause
 from qmml_md.analysis.report.page import FIGURES, significant, whole, write_report
 from qmml_md.errors import AuditError
 from qmml_md.records.database import Commit
@@ -198,3 +199,12 @@ def test_numbers_read_well():
     assert significant(-0.00012345) == "−0.000123"
     assert significant(None) == significant(float("inf")) == whole(None) == "–"
     assert whole(1234567) == "1\u2009234\u2009567"
+
+
+def test_the_page_names_the_likely_cause(story, tell):
+    story.every_frame(lambda f: dataclasses.replace(f, forces_used=-f.forces_used))
+    run = tell(story)
+    diagnosis = audit(run).diagnoses[0]
+    page = write_report(run).read_text(encoding="utf-8")
+    assert f"Likely cause: {diagnosis.cause}." in page
+    assert diagnosis.cause == Cause.NOT_GRADIENT
