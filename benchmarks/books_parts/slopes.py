@@ -17,8 +17,8 @@ zero by an amount that falls as 1/√T. The proof is a twin, the same weights wi
 quintic with the value, slope and curvature of CELU at both ends). The small ensemble is also run with softplus for
 CELU, a surface that is smooth altogether: what is left there is the work of the integrator and of the books.
 
-The bar of H is that of its fast fluctuations; where the wandering of H₂ beneath them is slow, the bar of H₂ is the honest
-one, and both are printed.
+The bar of H is that of its fast fluctuations; where the wandering of H₂ beneath them is slow, the bar of H₂ is the
+honest one, and both are printed.
 
 Every run starts from an equilibrated state: Langevin first, and then, with the thermostat off, the first tenth is left
 out.
