@@ -26,7 +26,7 @@ TESTS = Path(__file__).resolve().parents[2] / "tests" / "data"
 INTEGRATORS = ("verlet", "langevin", "bussi", "nose_hoover")
 STOCHASTIC = ("langevin", "bussi")
 TIMESTEP_FS = 0.0625
-CHECK_EVERY_FS, FRAME_EVERY_FS, COMMIT_EVERY_FS = 5.0, 2.5, 250.0
+CHECK_EVERY_FS, FRAME_EVERY_FS, COMMIT_EVERY_FS = 4.0, 2.0, 240.0
 MOVES, UPDATES, CLOSES_KJ_PER_MOL, SLOPE_KT_PER_NS_PER_DOF = 100, 20, 1e-6, 1.0
 #: Verdicts of the auditor on the record; those on forces ask whether the final model agrees, which is not asked here.
 BOOKS = ("files", "order", "models", "kinetic", "ledger", "identity", "replay", "model_updates")
@@ -123,7 +123,7 @@ def simulate(folder: Path, integrator: str, timestep_fs: float, duration_ps: flo
             },
             "reference": {"method": "hf", "basis": "sto-3g", "density_fit": False, "max_labels": 100},
             "learning": {
-                "max_epochs": 200, "learning_rate": 1e-3, "force_rmse_eV_per_A": 0.15,
+                "max_epochs": 200, "learning_rate": 1e-3, "force_rmse_eV_per_A": 0.1,
                 "force_maxresid_eV_per_A": 10.0, "max_anchor_shift_eV_per_A": 5.0, "anchor_weight": 0.01,
                 "energy_weight": 0.0, "anchor_frames": 8,
             },
