@@ -111,7 +111,7 @@ def test_nothing_is_printed_on_the_first_import():
         "rng=rng); "
         "assert 'physical_validation' in sys.modules"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
     assert logging.getLogger("pymbar").level == logging.NOTSET
 
