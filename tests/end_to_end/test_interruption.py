@@ -103,9 +103,14 @@ def test_exploding_dynamics_stop_with_a_reason(small, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_handlers_are_given_back() -> None:
+def test_handlers_are_given_back(small, tmp_path: Path) -> None:
+    # Whatever they were: a shell may start its background jobs with SIGINT ignored.
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    config = small.configuration(dynamics={"steps": 2, "equilibration_steps": 0}, reference={"max_labels": 0})
+    start(config, config_dir=ROOT, out=tmp_path / "run", progress=Silent())
     assert threading.current_thread() is threading.main_thread()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert [signal.getsignal(number) for number in numbers] == before
 
 
 def test_looking_more_often_does_not_change_the_run(small, whole: RunDirectory, tmp_path: Path) -> None:
