@@ -23,7 +23,6 @@ from .conservation.drift import bound_finding, drift_check, drift_findings, drif
 from .conservation.fluctuation import fluctuation_part
 from .conservation.identity import identity_part
 from .document import temperatures, write_document
-from .document import versions as versions
 from .final_model import FinalModelFile
 from .findings import EXIT_CODES, Check, Finding, Part, Status, verdict
 from .forces import force_part

@@ -31,9 +31,6 @@ from .truth.updates import Update, updates
 #: Told (frames done, frames in all).
 ProgressCallback = Callable[[int, int], None]
 
-#: Frames that are drawn for the checks that look closely at a few.
-SAMPLE_FRAMES, SAMPLE_SEED = 16, 20181
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
@@ -57,7 +54,6 @@ class Evidence:
         out: whether each frame is out of a force tolerance, shape (f,).
         stints: the frames by the model that they ran on.
         resimulate_from: step from which the run must be simulated again; None if no frame is out of tolerance.
-        sample: frames drawn at random, for checks that look closely at a few.
     """
 
     record: Record
@@ -78,7 +74,6 @@ class Evidence:
     out: NDArray[np.bool_]
     stints: list[Stint]
     resimulate_from: int | None
-    sample: Frames
 
 
 class Pass:
@@ -174,5 +169,4 @@ def gather(
         out=out,
         stints=stints(record, errors, out),
         resimulate_from=resimulate_from(record, errors, out),
-        sample=record.sample(SAMPLE_FRAMES, np.random.default_rng(SAMPLE_SEED)),
     )

@@ -77,6 +77,11 @@ class Record:
         """The changes of model, in order."""
         return takeovers(self.models, self.events)
 
+    @property
+    def final_model(self) -> str:
+        """Identity of the model that the run ended with."""
+        return self.models[-1].id
+
     def blocks(self) -> Iterator[Frames]:
         """All frames in order, a few at a time; the frames of a block ran on one model (or blend of two)."""
         return self.source.blocks()

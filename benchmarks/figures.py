@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from qmml_md.analysis.audit import versions
+from qmml_md.analysis.document import versions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,10 @@ Positive = Annotated[float, Field(gt=0)]
 PositiveInt = Annotated[int, Field(ge=1)]
 
 
+#: Integrators that exchange heat: those that sample a canonical distribution.
+THERMOSTATS = frozenset({"langevin", "bussi", "nose_hoover"})
+
+
 class Section(BaseModel):
     """A part of the configuration: frozen, and refusing unknown keys."""
 
@@ -93,6 +97,11 @@ class Dynamics(Section):
         default=0, ge=0, description="Langevin steps before step 0 that are neither stored nor learned from."
     )
     seed: int = Field(default=1, ge=0, lt=2**31, description="Seed of every random stream of the run.")
+
+    @property
+    def keeps_centre_of_mass(self) -> bool:
+        """Whether a centre of mass that is at rest stays so: only the kicks of Langevin dynamics move it."""
+        return self.integrator != "langevin"
 
 
 class Region(Section):
@@ -218,6 +227,6 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _barostat(self) -> "Config":
-        if self.dynamics.pressure_bar is not None and self.dynamics.integrator in ("verlet", "respa"):
+        if self.dynamics.pressure_bar is not None and self.dynamics.integrator not in THERMOSTATS:
             raise ValueError("dynamics.pressure_bar needs a thermostat: integrator langevin, bussi or nose_hoover")
         return self

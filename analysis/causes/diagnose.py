@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from ...config import THERMOSTATS
 from ...records.frames import Floats
 from ...units import EV_PER_KJ_PER_MOL, FS_PER_PS
 from .classes import Cause, Diagnosis, cause_of_factor, fit, unit_of_factor
@@ -231,7 +232,7 @@ def _conservation(found: Symptoms) -> Iterator[Diagnosis]:
     others = {"replay", "retrace", "steps", "order", "continuity", "kinetic", "ledger", "model_updates", "identity"}
     if "balance" in found.failed and not others & found.failed:
         why = "forces, steps and books agree, but H̃ changes by more than the time step explains: "
-        if found.integrator in ("langevin", "bussi", "nose_hoover"):
+        if found.integrator in THERMOSTATS:
             why += "the heat of the thermostat is booked wrongly or not at all"
             yield Diagnosis(cause=Cause.HEAT, why=why, strength=0.6)
         else:

@@ -165,7 +165,7 @@ def suspicious(replayed: Replay) -> Ints:
 def close_look(run: RunDirectory, record: Record, replayed: Replay) -> Close | None:
     """Evaluate suspicious frames under all hypotheses; None where there are none, or no model to do it with."""
     rows = suspicious(replayed)
-    shelf = Shelf(run, record.config, record.models[-1].id)
+    shelf = Shelf(run, record.config, record.final_model)
     if not len(rows) or any(shelf.get(row.id) is None for row in record.models):
         return None
     frames = record.rows(rows)

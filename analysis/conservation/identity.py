@@ -62,7 +62,7 @@ class Stretch:
 
 def stretches(record: Record, done: Replay) -> list[Stretch]:
     """Both sides of the identity for every stretch that is dense enough and did not run on the final model alone."""
-    final, series = record.models[-1].id, record.series
+    final, series = record.final_model, record.series
     found = []
     for rows in _between_exchanges(record):
         power, gap = done.power[rows].copy(), (done.potential_final - series.potential_used)[rows]

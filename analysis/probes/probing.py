@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...config import THERMOSTATS
 from ...ensemble.weights import load
 from ...errors import AuditError
 from ...records.frames import Floats, Frames
@@ -18,7 +19,7 @@ from ..record import Record
 from .equipartition import equipartition_part
 from .gradients import gradient_part
 from .kinetic import kinetic_part
-from .momentum import RESCALING, momentum_part, total_momentum
+from .momentum import momentum_part, total_momentum
 from .reweighting import reweighting_part
 from .sanity import Sanity
 
@@ -28,8 +29,6 @@ PROBED_ATOMS = 64
 GRADIENT_FRAMES, THOROUGH_FRAMES = 1, 4
 #: Most frames for equipartition, and most numbers that they may hold.
 EVEN_FRAMES, EVEN_NUMBERS = 400, 2_000_000
-#: Integrators that sample a canonical distribution.
-CANONICAL = RESCALING | {"langevin"}
 
 
 @dataclass(slots=True)
@@ -66,7 +65,6 @@ def probe_parts(
     dynamics, particles = record.config.dynamics, record.particles
     temperature, integrator = dynamics.temperature_K, dynamics.integrator
     rng = np.random.default_rng(np.random.SeedSequence([dynamics.seed, len(record)]))
-    at_rest = integrator != "langevin"
 
     def kinetic_probe() -> Part:
         freedom = particles.degrees_of_freedom
@@ -84,7 +82,7 @@ def probe_parts(
             temperature_K=temperature,
             integrator=integrator,
             rng=rng,
-            centre_of_mass_at_rest=at_rest,
+            centre_of_mass_at_rest=dynamics.keeps_centre_of_mass,
         )
 
     def momentum_probe() -> Part:
@@ -93,7 +91,7 @@ def probe_parts(
 
     def reweighting_probe() -> Part:
         used = record.series.potential_used
-        return reweighting_part(used, potential_final, temperature_K=temperature, canonical=integrator in CANONICAL)
+        return reweighting_part(used, potential_final, temperature_K=temperature, canonical=integrator in THERMOSTATS)
 
     return [
         attempt("gradient", lambda: _gradient_probe(run, record, rng, thorough=thorough)),
@@ -126,7 +124,7 @@ def _gradient_probe(run: RunDirectory, record: Record, rng: np.random.Generator,
         why = f"{record.atoms} atoms: differences of energies take long; `qmml audit --thorough` makes them"
         return Part(checks=(Check(name="gradient", kind=Kind.PHYSICS, status=Status.NOT_APPLICABLE, why=why),))
     return gradient_part(
-        load(str(run.model(record.models[-1].id)), "double"),
+        load(str(run.model(record.final_model)), "double"),
         particles=record.particles,
         frames=record.sample(THOROUGH_FRAMES if thorough else GRADIENT_FRAMES, rng),
         periodic=record.particles.periodic,

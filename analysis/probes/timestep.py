@@ -25,10 +25,9 @@ from ...errors import AuditError
 from ...records.frames import Floats
 from ...records.segment import Particles
 from ..findings import Check, Finding, Kind, Part, Status
+from ..truth.motion import FASTEST_VIBRATION_PER_PS
 from .differences import Surface, surface_of
 
-#: Highest vibrational frequency of a molecule, rad/ps: an O–H stretch of 3800 cm⁻¹.
-FASTEST_VIBRATION_PER_PS = 716.0
 #: Slack on both sides: the three runs visit a mode at slightly different phases, and anharmonic terms of order θ².
 SLACK = 0.10
 #: Below this ratio the error does not follow the time step at all: √(1·4) lies in the middle between 1 and 4.

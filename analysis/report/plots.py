@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..truth.ledger import THERMOSTATS
+from ...config import THERMOSTATS
 from .figures import (
     BLUE,
     CLASS_COLOURS,

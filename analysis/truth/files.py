@@ -30,7 +30,7 @@ def require_final_model(run: RunDirectory, record: Record) -> None:
     Raises:
         AuditError: the file is missing, or its hash is not its name.
     """
-    path, name = run.model(record.models[-1].id), record.models[-1].id
+    path, name = run.model(record.final_model), record.final_model
     if not path.exists():
         raise AuditError(f"the final model {path} is missing", cure="restore it from a copy of the run directory")
     found = sha256(path)

@@ -9,12 +9,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ...config import THERMOSTATS
 from ...records.books import Account, Entry
 from ..findings import Kind, Part, judge
 from ..record import Record
 from .updates import due
-
-THERMOSTATS = ("langevin", "bussi", "nose_hoover")
 
 #: Accounts whose entries hold a potential energy at the positions of their step, and a kinetic energy.
 POTENTIAL, KINETIC = (Account.MODEL, Account.RAMP), (Account.COM, Account.VELOCITIES)

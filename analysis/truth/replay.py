@@ -85,7 +85,7 @@ class Replayer:
 
     def __init__(self, run: RunDirectory, record: Record, forces_every: int) -> None:
         self._record, self._every = record, forces_every
-        self._final = record.models[-1].id
+        self._final = record.final_model
         self._shelf = Shelf(run, record.config, self._final)
         self._exchanges = {step: row for row in record.takeovers for step in row.exchanges}
         count = len(record)

@@ -65,7 +65,7 @@ def retrace(run: RunDirectory, record: Record, force_tolerance: float, count: in
         return []
     rows = np.flatnonzero(usable)
     rng = np.random.default_rng(SEED)
-    shelf = Shelf(run, record.config, record.models[-1].id)
+    shelf = Shelf(run, record.config, record.final_model)
     found = []
     for row in np.sort(rng.choice(rows, size=min(count, len(rows)), replace=False)):
         pair = record.rows(np.array([row, row + 1]))

@@ -45,7 +45,7 @@ def measure_tolerance(run: RunDirectory, record: Record) -> Tolerance:
     some = _spread(len(frames), -(-NOISE_ATOMS // record.atoms))
     others = np.setdiff1d(np.arange(len(frames)), some)
     energies, forces = np.zeros(0), np.zeros(0)
-    path = str(run.model(record.models[-1].id))
+    path = str(run.model(record.final_model))
     models = {precision: load(path, precision) for precision in PRECISIONS}
     for chosen in (some, others):
         if len(chosen):

@@ -19,7 +19,8 @@ from ..units import PS_PER_FS
 
 if TYPE_CHECKING:
     from ..analysis.audit import AuditResult, Extra
-    from ..analysis.findings import Part
+    from ..analysis.causes.classes import Diagnosis
+    from ..analysis.findings import Check, Part, Status
     from ..analysis.record import Record
     from ..region.cluster import Cluster
 
@@ -62,11 +63,16 @@ def audit_run(path: Path, wishes: Wishes) -> int:
         raise ConfigError("--spot-checks and --forces-every take positive numbers", cure="leave the option out")
     out = Console()
     result = audit_and_report(RunDirectory(path), out, wishes)
-    for check in result.checks:
+    show_checks(result.checks, out)
+    return result.exit_code
+
+
+def show_checks(checks: "Sequence[Check]", out: Console) -> None:
+    """Print one line for each check."""
+    for check in checks:
         line = Text(f"{check.status.value:15}", style=COLOURS.get(check.status.value, "dim"))
         line.append(f"{check.name}: {check.why}", style="not bold default")
         out.print(line, soft_wrap=True)
-    return result.exit_code
 
 
 def audit_and_report(run: RunDirectory, out: Console, wishes: Wishes | None = None) -> "AuditResult":
@@ -82,20 +88,20 @@ def audit_and_report(run: RunDirectory, out: Console, wishes: Wishes | None = No
             progress=progress,
             forces_every=wishes.forces_every,
             thorough=wishes.thorough,
-            extras=extras_of(wishes, out),
+            extras=extras_of(wishes),
         )
     _book_time(run, time.perf_counter() - began)
     out.print(summary(run, result, write_report(run)))
     return result
 
 
-def extras_of(wishes: Wishes, out: Console) -> "Sequence[Extra]":
+def extras_of(wishes: Wishes) -> "Sequence[Extra]":
     """The parts of an audit that are made on request."""
     extras: list[Extra] = []
     if wishes.timestep_scan:
         extras.append(_timestep_scan)
     if wishes.spot_checks:
-        extras.append(_spot_checks(wishes.spot_checks, out))
+        extras.append(_spot_checks(wishes.spot_checks))
     return extras
 
 
@@ -108,7 +114,7 @@ def _timestep_scan(run: RunDirectory, record: "Record") -> "Part":
     timestep_ps = record.timestep_ps
     with counting("audit: time-step scan") as progress:
         return timestep_scan(
-            load(str(run.model(record.models[-1].id)), "double"),
+            load(str(run.model(record.final_model)), "double"),
             particles=record.particles,
             positions=last.positions[0],
             velocities=last.velocities[0],
@@ -119,7 +125,7 @@ def _timestep_scan(run: RunDirectory, record: "Record") -> "Part":
         )
 
 
-def _spot_checks(count: int, out: Console) -> "Extra":
+def _spot_checks(count: int) -> "Extra":
     """Quantum labels around random atoms of random frames, kept with the other labels of the run."""
 
     def check(run: RunDirectory, record: "Record") -> "Part":
@@ -136,7 +142,7 @@ def _spot_checks(count: int, out: Console) -> "Extra":
             return spot_check(
                 StoredReference(reference, LabelStore(run.labels)),
                 clusters=_clusters(run, record, spots.tolist()),
-                model=load(str(run.model(record.models[-1].id)), config.ensemble.precision),
+                model=load(str(run.model(record.final_model)), config.ensemble.precision),
                 tolerance_eV_per_A=config.audit.force_rmse_eV_per_A,
                 rng=rng,
                 progress=lambda done: progress(done, len(spots)),
@@ -167,16 +173,21 @@ def _book_time(run: RunDirectory, seconds: float) -> None:
         database.close()
 
 
+def verdict_table(verdict: "Status", diagnoses: "Sequence[Diagnosis]") -> Table:
+    """The verdict and the likely causes, with room for more rows."""
+    table = Table(show_header=False)
+    table.add_row("verdict of the audit", Text(verdict.value, style=COLOURS[verdict.value]))
+    for diagnosis in diagnoses[:MOST_CAUSES]:
+        table.add_row("likely cause", Text(f"{diagnosis.cause.value}: {diagnosis.why}", overflow="fold"))
+    return table
+
+
 def summary(run: RunDirectory, result: "AuditResult", report: Path) -> Table:
     """The outcome of an audit in a few lines."""
-    verdict = result.verdict.value
     drift = next((f for f in result.findings if f.name == "conserved_drift" and f.unit == "kT/ns/dof"), None)
     error = f" ± {drift.standard_error:.2g}" if drift is not None and drift.standard_error is not None else ""
     first = result.first_out_of_tolerance
-    table = Table(show_header=False)
-    table.add_row("verdict of the audit", Text(verdict, style=COLOURS[verdict]))
-    for diagnosis in result.diagnoses[:MOST_CAUSES]:
-        table.add_row("likely cause", Text(f"{diagnosis.cause.value}: {diagnosis.why}", overflow="fold"))
+    table = verdict_table(result.verdict, result.diagnoses)
     table.add_row("first frame out of tolerance", "none" if first is None else f"step {first}")
     if result.resimulate_from is not None:
         table.add_row("simulate again", Text(f"qmml run --from {run.root}@{result.resimulate_from}", overflow="fold"))

@@ -10,11 +10,10 @@ from rich.text import Text
 
 from ..console import counting
 from ..errors import AuditError
+from .audit import show_checks, verdict_table
 
 if TYPE_CHECKING:
     from ..analysis.foreign.audit import ForeignAudit
-
-_COLOURS = {"pass": "bold green", "fail": "bold red", "undecided": "bold yellow"}
 
 
 def audit_trajectory(
@@ -57,10 +56,7 @@ def audit_trajectory(
     with counting("audit: frames") as progress:
         result = audit_foreign(foreign, model, options=Options(ensemble=ensemble), out=folder, progress=progress)
     console.print(_summary(result))
-    for check in result.checks:
-        line = Text(f"{check.status.value:15}", style=_COLOURS.get(check.status.value, "dim"))
-        line.append(f"{check.name}: {check.why}", style="not bold default")
-        console.print(line, soft_wrap=True)
+    show_checks(result.checks, console)
     return result.exit_code
 
 
@@ -81,10 +77,7 @@ def _declared(pairs: Sequence[str]) -> dict[str, str]:
 
 def _summary(result: "ForeignAudit") -> Table:
     """The outcome in a few lines."""
-    table = Table(show_header=False)
-    table.add_row("verdict of the audit", Text(result.verdict.value, style=_COLOURS[result.verdict.value]))
-    for diagnosis in result.diagnoses[:3]:
-        table.add_row("likely cause", f"{diagnosis.cause.value}: {diagnosis.why}")
+    table = verdict_table(result.verdict, result.diagnoses)
     if result.path is not None:
         table.add_row("numbers", Text(str(result.path), overflow="fold"))
     return table

@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from ..errors import DynamicsError
+from ..system.images import perpendicular_widths
 from ..system.molecules import Floats, Ints, Molecules
 from ..units import ANGSTROM_PER_NM, BOLTZMANN_KJ_PER_MOL_PER_K, KJ_PER_MOL_PER_NM3_PER_BAR
 
@@ -122,7 +123,7 @@ class Barostat:
         return math.log1p(-float(rng.random())) <= -w / thermal
 
     def _refuse_small(self, box: Floats) -> None:
-        widths = np.linalg.det(box) / np.linalg.norm(np.cross(box[[1, 2, 0]], box[[2, 0, 1]]), axis=1)
+        widths = perpendicular_widths(box)
         if widths.min() < 2.0 * self.cutoff_nm:
             raise DynamicsError(
                 f"the barostat has made the box {widths.min() * ANGSTROM_PER_NM:.2f} Å wide, less than twice the "

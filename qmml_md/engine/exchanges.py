@@ -4,10 +4,11 @@ Each is done and booked in one place. The order at one step is: volume move, vel
 of the centre of mass removed.
 """
 
+from ..config import THERMOSTATS
 from ..records.books import Account
 from ..system.molecules import Molecules
 from .parts import Parts
-from .propagator import THERMOSTATS, thermal_velocities
+from .propagator import thermal_velocities
 from .simulation import Instant
 from .state import State
 

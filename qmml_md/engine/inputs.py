@@ -11,6 +11,7 @@ from ..ensemble.weights import load
 from ..errors import ConfigError, RegionError, RunDirectoryError
 from ..system.molecules import Molecules
 from ..system.structures import check_structure, read_structure
+from .propagator import inner_member
 
 #: Disk space that a run takes beside its frames, bytes.
 DISK_RESERVE = 200e6
@@ -45,8 +46,7 @@ def read_inner(config: Config, folder: Path, base: AniEnsemble) -> AniEnsemble |
         return None
     if inner.endswith(".safetensors"):
         return load(str(folder / inner), config.ensemble.precision)
-    name, _, number = inner.partition(":")
-    if name != "member" or not number.isdecimal() or int(number) >= base.members:
+    if inner_member(config.dynamics) >= base.members:
         raise ConfigError(
             f"dynamics.respa_inner: `{inner}` is no inner potential",
             cure=f"give member:0 … member:{base.members - 1}, or the path of a .safetensors file",

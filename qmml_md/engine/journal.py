@@ -58,7 +58,6 @@ class Journal:
         run: the run directory.
         books: the ledger of the whole run.
         timings: where the time went.
-        committed: whether anything is committed.
         next_checkpoint: number of the checkpoint that the next commit writes.
     """
 
@@ -67,7 +66,6 @@ class Journal:
         self._database = database
         self._particles = particles
         self._pending = _Pending()
-        self.committed = bool(database.last_checkpoint())
         self._segments = database.next_segment()
         last = database.last_checkpoint()
         self.next_checkpoint = 0 if last is None else last[0] + 1
@@ -155,7 +153,6 @@ class Journal:
         self._place = self.place()
         self._segments += segment is not None
         self.next_checkpoint += 1
-        self.committed = True
         self._committed_entries = self.books.count
         self._pending = _Pending()
         forget_old(self.run, self.next_checkpoint - 1, good)

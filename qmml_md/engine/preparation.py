@@ -34,7 +34,7 @@ def prepare(parts: Parts, state: State, wish: StopWish) -> None:
         visited = _equilibrate(parts, warm, teller, state, wish)
         instant = warm.instant()
         velocities = instant.velocities
-        if dynamics.integrator != "langevin":
+        if dynamics.keeps_centre_of_mass:
             velocities = velocities - molecules.masses @ velocities / molecules.masses.sum()
         parts.simulation.place(instant.positions, velocities)
         if visited:

@@ -4,7 +4,7 @@ import numpy as np
 import openmm
 
 from ..config import Dynamics
-from ..errors import InstallationError
+from ..errors import ConfigError, InstallationError
 from ..integrators.bussi import bussi
 from ..integrators.langevin import langevin_baoab
 from ..integrators.nose_hoover import nose_hoover
@@ -15,8 +15,6 @@ from ..units import BOLTZMANN_KJ_PER_MOL_PER_K, PS_PER_FS
 
 #: Force groups: the surface that the run is about, and the cheap potential inside RESPA.
 SURFACE, INNER = 0, 1
-#: Integrators that exchange heat, by their name in the configuration.
-THERMOSTATS = frozenset({"langevin", "bussi", "nose_hoover"})
 
 
 def make_integrator(dynamics: Dynamics, degrees_of_freedom: int, seed: int) -> openmm.CustomIntegrator:
@@ -53,6 +51,21 @@ def make_integrator(dynamics: Dynamics, degrees_of_freedom: int, seed: int) -> o
             )
     friction = dynamics.friction_per_ps
     return langevin_baoab(timestep_ps=timestep_ps, temperature_K=temperature, friction_per_ps=friction, seed=seed)
+
+
+def inner_member(dynamics: Dynamics) -> int:
+    """Number of the member of the ensemble that is RESPA's inner potential.
+
+    Raises:
+        ConfigError: ``respa_inner`` names no member.
+    """
+    name, _, number = dynamics.respa_inner.partition(":")
+    if name != "member" or not number.isdecimal():
+        raise ConfigError(
+            f"dynamics.respa_inner: `{dynamics.respa_inner}` is no inner potential",
+            cure="give member:0 or another member of the ensemble, or the path of a .safetensors file",
+        )
+    return int(number)
 
 
 def platform(name: str) -> openmm.Platform:

@@ -178,7 +178,7 @@ def localise(
 
 def particles(config: Config, molecules: Molecules) -> Particles:
     """What stays the same in all frames. Only Langevin dynamics moves a centre of mass that was at rest."""
-    at_rest = config.dynamics.integrator != "langevin"
+    at_rest = config.dynamics.keeps_centre_of_mass
     return Particles(
         numbers=molecules.numbers,
         masses=molecules.masses,

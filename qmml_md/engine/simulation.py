@@ -14,7 +14,7 @@ from ..errors import DynamicsError
 from ..integrators.substeps import heat, recorded_forces, recorded_potential, refresh
 from ..system.build import build_system
 from ..system.molecules import Floats, Molecules
-from .propagator import INNER, SURFACE, make_integrator, platform
+from .propagator import INNER, SURFACE, inner_member, make_integrator, platform
 
 #: Most iterations of the minimiser: enough to remove bad contacts, not meant to find a minimum.
 MINIMISER_ITERATIONS = 100
@@ -88,7 +88,7 @@ class Simulation:
         surface.setForceGroup(SURFACE)
         self._system.addForce(surface)
         if self._config.dynamics.integrator == "respa":
-            inner = self._force(self._inner or single_member(ensemble, inner_member(self._config) or 0), None)
+            inner = self._force(self._inner or single_member(ensemble, inner_member(self._config.dynamics)), None)
             inner.setForceGroup(INNER)
             self._system.addForce(inner)
 
@@ -234,12 +234,6 @@ class Simulation:
         self._context.loadCheckpoint(checkpoint)
         self.blend = blend
         self._stepped = False
-
-
-def inner_member(config: Config) -> int | None:
-    """Number of the member that is RESPA's inner potential; None if it comes from a file."""
-    name, _, number = config.dynamics.respa_inner.partition(":")
-    return int(number) if name == "member" and number.isdecimal() else None
 
 
 def _array(values: object) -> Floats:
