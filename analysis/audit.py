@@ -16,6 +16,7 @@ import numpy as np
 
 from ..errors import AuditError
 from ..records.run_directory import RunDirectory
+from .calibration import calibration_part
 from .causes.classes import Diagnosis
 from .causes.diagnose import diagnose
 from .causes.symptoms import symptoms
@@ -28,6 +29,7 @@ from .findings import EXIT_CODES, Check, Finding, Part, Status, verdict
 from .forces import force_part
 from .gather import Evidence, ProgressCallback, gather
 from .hindsight import advice
+from .horizon import horizon_part
 from .learning import learning_part
 from .probes.probing import probe_parts
 from .record import Record, read_record
@@ -169,6 +171,8 @@ def judge_all(run: RunDirectory, evidence: Evidence) -> list[Part]:
         fluctuation_part(record),
         identity_part(evidence.stretches),
         learning_part(record.labels, record.models[0].id),
+        calibration_part(record.labels, record.config.region),
+        horizon_part(record.labels, record.models[0].id, record.config.dynamics.timestep_fs),
     ]
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from . import __version__
+from .commands.weights_app import weights_app
 
 app = typer.Typer(
     name="qmml",
@@ -19,12 +20,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Molecular dynamics with an adaptive QM/ML region, learning in the loop, and an audit of the energy books.",
 )
-weights_app = typer.Typer(no_args_is_help=True, help="Model weights: what there is, fetching it, and its card.")
 app.add_typer(weights_app, name="weights")
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration file (YAML).", show_default=False)]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.", show_default=False)]
-
+SeriesFolder = Annotated[
+    Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the run directories.", show_default=False)
+]
 
 ForcesEvery = Annotated[
     int | None, typer.Option(metavar="N", help="Forces on one stored frame in N; energies on every one.")
@@ -253,34 +255,45 @@ def template(
 
 
 @app.command()
+def train(
+    run: RunFolder,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="New folder for the weights; by default RUN-trained."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(metavar="N", help="Most optimiser steps.")] = None,
+    from_final: Annotated[bool, typer.Option("--from-final", help="Begin from the run's final model.")] = False,
+    even_if_refused: Annotated[bool, typer.Option("--even-if-refused", help="Write refused weights too.")] = False,
+) -> None:
+    """Train on all labels of RUN outside it. Exit 0 when the gate accepts the weights, 1 when it refuses them."""
+    from .commands.train import train_run
+
+    raise typer.Exit(train_run(run, out=out, epochs=epochs, from_final=from_final, even_if_refused=even_if_refused))
+
+
+@app.command()
+def learn(
+    config: ConfigFile,
+    rounds: Annotated[int, typer.Option(metavar="R", help="Most rounds.", show_default=False)],
+    out: SeriesFolder,
+) -> None:
+    """Run CONFIG, audit, and run again on the final model, until the audit passes. Exit 0 pass, 1 fail, 2 undecided."""
+    from .commands.learn import learn as learn_in_rounds
+
+    raise typer.Exit(learn_in_rounds(config, rounds=rounds, out=out))
+
+
+@app.command()
+def controls(config: ConfigFile, out: SeriesFolder) -> None:
+    """Run CONFIG and, with as many labels, without re-training, with a single member, and with random labels."""
+    from .commands.controls import run_controls
+
+    raise typer.Exit(run_controls(config, out=out))
+
+
+@app.command()
 def doctor() -> None:
     """Check the installation and say how to mend it. Exit 1 if anything would keep a run from working."""
     from .doctor import show_diagnosis
 
     raise typer.Exit(show_diagnosis())
-
-
-@weights_app.command("list")
-def weights_list() -> None:
-    """List the published weights and which are on this machine."""
-    from .commands.weights import show_list
-
-    show_list()
-
-
-@weights_app.command("fetch")
-def weights_fetch(name: Annotated[str, typer.Argument(metavar="NAME", help="For example `ani1x`.")]) -> None:
-    """Fetch published weights into the cache."""
-    from .commands.weights import fetch
-
-    fetch(name)
-
-
-@weights_app.command("show")
-def weights_show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Published name, or path of a .safetensors file.")],
-) -> None:
-    """Show the card of weights: elements, cutoff, level of theory, source, hash."""
-    from .commands.weights import show_card
-
-    show_card(name)

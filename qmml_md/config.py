@@ -107,7 +107,9 @@ class Dynamics(Section):
 class Region(Section):
     """Where Region A goes: the atoms that quantum mechanics looks at."""
 
-    check_every_steps: PositiveInt = Field(default=20, description="N: steps between looks at the disagreement.")
+    check_every_steps: PositiveInt = Field(
+        default=20, description="N: steps between looks at the disagreement, at first; see `adapt_interval`."
+    )
     enter_eV_per_A: Positive = Field(
         default=0.6, description="An atom whose disagreement reaches this becomes core, in eV/Å."
     )
@@ -118,11 +120,47 @@ class Region(Section):
         default=3.5, ge=0, description="Whole molecules within this distance of the core join as buffer, in Å."
     )
     max_qm_atoms: PositiveInt = Field(default=24, description="Most atoms of one quantum cluster, link atoms included.")
+    target_force_error_eV_per_A: Positive | None = Field(
+        default=None,
+        description="Force error of an atom that is good enough, eV/Å (norm): enter becomes the disagreement at which "
+        "the calibration expects it, stay two thirds of that, in place of both keys above.",
+    )
+    stop_eV_per_A: Positive | None = Field(
+        default=None,
+        description="Trust window: disagreement at which the run labels, trains and goes back to the last good commit, "
+        "eV/Å; never without a value.",
+    )
+    adapt_interval: bool = Field(default=True, description="Whether N follows the measured horizon of validity.")
+    shortest_check_steps: PositiveInt | None = Field(default=None, description="Shortest N; by default N/4.")
+    longest_check_steps: PositiveInt | None = Field(default=None, description="Longest N; by default 4 N.")
+    label_every_checks: int = Field(default=0, ge=0, description="Looks after which a label is due; 0 for never.")
+    labels_per_trigger: PositiveInt = Field(default=3, description="Most labels of one trigger.")
+    label_budget_s: Positive | None = Field(
+        default=None, description="Estimated cost, s, that the labels of one trigger may have together."
+    )
+    clusters_per_frame: PositiveInt = Field(default=1, description="Most disjoint hot places of one frame to label.")
+
+    @property
+    def shortest_steps(self) -> int:
+        """Shortest interval between looks, steps."""
+        every = self.check_every_steps
+        return (self.shortest_check_steps or max(1, every // 4)) if self.adapt_interval else every
+
+    @property
+    def longest_steps(self) -> int:
+        """Longest interval between looks, steps."""
+        every = self.check_every_steps
+        return (self.longest_check_steps or 4 * every) if self.adapt_interval else every
 
     @model_validator(mode="after")
     def _hysteresis(self) -> "Region":
         if self.stay_eV_per_A > self.enter_eV_per_A:
             raise ValueError("stay_eV_per_A must not exceed enter_eV_per_A, or atoms would leave as they enter")
+        given = self.target_force_error_eV_per_A is None
+        if given and self.stop_eV_per_A is not None and self.stop_eV_per_A < self.enter_eV_per_A:
+            raise ValueError("stop_eV_per_A must not be below enter_eV_per_A: the run would go back before it learns")
+        if not self.shortest_steps <= self.check_every_steps <= self.longest_steps:
+            raise ValueError("check_every_steps must lie between shortest_check_steps and longest_check_steps")
         return self
 
 
@@ -149,21 +187,31 @@ class Reference(Section):
 class Learning(Section):
     """How the ensemble learns from labels, and when a new model is refused."""
 
-    enabled: bool = Field(default=True, description="Whether labels are trained on at all.")
+    enabled: bool = Field(
+        default=True, description="Whether labels are trained on; `false` does what `control: no_retraining` does."
+    )
     force_rmse_eV_per_A: Positive = Field(default=0.005, description="Tolerance: RMSE of forces over the labels, eV/Å.")
     force_maxresid_eV_per_A: Positive = Field(
         default=0.05, description="Tolerance: largest residual of a force component over the labels, eV/Å."
     )
     anchor_weight: float = Field(
-        default=0.1, ge=0, description="Weight of staying at the starting model's predictions on unlabelled clusters."
+        default=0.1,
+        ge=0,
+        description="Weight of staying at the starting model's predictions on unlabelled clusters; divided by the "
+        "square root of the number of labels.",
     )
     anchor_frames: int = Field(default=40, ge=0, description="Unlabelled clusters kept as anchors.")
     anchors_per_step: PositiveInt = Field(default=8, description="Anchors drawn for each optimiser step.")
     energy_weight: float = Field(
-        default=1.0, ge=0, description="Weight of energy terms, per atom, in (eV/Å)²/(eV/atom)²."
+        default=30.0, ge=0, description="Weight of energy terms, per atom, in (eV/Å)²/(eV/atom)²."
     )
     learning_rate: Positive = Field(default=3e-4, description="Adam learning rate at the start of an update.")
-    max_epochs: PositiveInt = Field(default=1500, description="Most optimiser steps of one update.")
+    max_epochs: PositiveInt = Field(
+        default=120, description="Most optimiser steps of one update; the learning rate falls over them."
+    )
+    require_tolerance: bool = Field(
+        default=False, description="Gate: refuse an update that misses a tolerance, as the 2018 scheme has it."
+    )
     max_anchor_shift_eV_per_A: Positive = Field(
         default=0.1,
         description="Gate: an update that moves forces on held-out unlabelled clusters by more (RMS) is refused, eV/Å.",
@@ -181,6 +229,25 @@ class Learning(Section):
     max_rewinds: PositiveInt = Field(
         default=2, description="Most returns to one commit; after that the new model takes over at once."
     )
+    hold_out_every: int = Field(
+        default=5,
+        ge=0,
+        description="Labels of every so many triggers are never trained on: the gate's evidence; 0 never.",
+    )
+    max_worsening: float = Field(
+        default=0.02, ge=0, description="Gate: largest relative worsening of the force error on unseen labels."
+    )
+    sleep_after_checks: int = Field(default=20, ge=0, description="Quiet looks before learning sleeps; 0 for never.")
+    bootstrap: bool = Field(default=True, description="Poisson weights of the labels, drawn for each member.")
+    control: Literal["none", "no_retraining", "single_member", "random_picking"] = Field(
+        default="none",
+        description="A control: labels are scored but not trained on; member 0 alone moves the atoms; random labels.",
+    )
+
+    @property
+    def trains(self) -> bool:
+        """Whether any label is trained on."""
+        return self.enabled and self.control != "no_retraining"
 
 
 class Output(Section):

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from ...errors import AuditError
 from ...records.run_directory import RunDirectory
-from . import plots, plots_learning
+from . import plots, plots_calibration, plots_horizon, plots_learning
 from .figures import inline_svg, save_svg, style
 from .glance import glance, headlines, hindsight_rows, ledger_rows, update_rows
 from .story import Story, read_story
@@ -50,11 +50,27 @@ FIGURES: tuple[tuple[str, Callable[[Story], Figure | None], str, str], ...] = (
         "no error bar until it is calibrated.",
     ),
     (
+        "calibration",
+        plots_calibration.calibration,
+        "What was foretold against what came true",
+        "Expected force error and its upper bound, as known before each label, against the error that the label "
+        "revealed. Nine atoms in ten should lie below the dotted line. Upper left of the two target lines are misses: "
+        "errors above the target that the bound did not announce. Below, the share of atoms within their bound.",
+    ),
+    (
         "prequential",
         plots_learning.prequential,
         "Error on each label before it was trained on",
         "The only unbiased error of a run that learns. It falls if what was learned carries over to new "
         "configurations.",
+    ),
+    (
+        "horizon",
+        plots_horizon.horizon,
+        "How long a label holds",
+        "Error on each label before it was trained on, divided by that of the starting model, against the time since "
+        "the last label. At the horizon half of what learning brought is lost again; the interval N between looks "
+        "follows half the horizon.",
     ),
     (
         "learning",
@@ -70,7 +86,9 @@ FIGURES: tuple[tuple[str, Callable[[Story], Figure | None], str, str], ...] = (
 ABSENT = {
     "region": "No atom was in Region A for any time.",
     "disagreement": "No label was computed, so there is no true error to compare with.",
+    "calibration": "No label was computed.",
     "prequential": "No label was computed.",
+    "horizon": "No label was computed.",
     "learning": "No update was attempted.",
 }
 

@@ -71,11 +71,13 @@ def rehearse(config: Config, folder: Path, out: Path, show: Console) -> None:
         show: where to print.
     """
     from ..engine.inputs import check_input, needed_bytes, read_inner, read_molecules, read_weights
+    from ..ensemble.migration import match_level
 
     molecules, ensemble = read_molecules(config, folder), read_weights(config, folder)
     read_inner(config, folder, ensemble)
     check_input(config, molecules, ensemble)
     card, costs = ensemble.card, label_costs(config, molecules)
+    note = match_level(card, config.reference, config.learning, molecules.numbers, molecules.molecule_of)
     check_room(config, molecules.size, out)
     box = "vacuum" if molecules.box is None else "periodic"
     count = len(np.unique(molecules.molecule_of))
@@ -84,6 +86,7 @@ def rehearse(config: Config, folder: Path, out: Path, show: Console) -> None:
         f"{config.system.structure}: {molecules.size} atoms in {count} molecules, {box}",
         f"weights {card.name}: {' '.join(card.symbols)}, cutoff {card.cutoff_A} Å, {card.level_of_theory}",
         f"{out} can be written; the run takes about {room:.2f} GB",
+        *([note] if note else []),
     ):
         show.print(line, highlight=False, markup=False, soft_wrap=True)
     show.print(_table(costs, config))

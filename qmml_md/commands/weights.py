@@ -47,6 +47,7 @@ def show_card(name: str, console: Console | None = None) -> None:
         "members": str(card.members),
         "cutoff": f"{card.cutoff_A} Å",
         "level of theory": card.level_of_theory,
+        "migrations": str(len(card.migrations)) if card.migrations else "none",
         "source": card.source,
         "licence": card.license,
         "citation": card.citation,

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..config import Config
 from ..ensemble.model import AniEnsemble
-from ..ensemble.weights import load
+from ..ensemble.weights import load, single_member
 from ..errors import ConfigError, RegionError, RunDirectoryError
 from ..system.molecules import Molecules
 from ..system.structures import check_structure, read_structure
@@ -28,10 +28,11 @@ def read_molecules(config: Config, folder: Path) -> Molecules:
 
 
 def read_weights(config: Config, folder: Path) -> AniEnsemble:
-    """The weights of a configuration, by name or by a path that starts at ``folder``."""
+    """The weights of a configuration, by name or by a path that starts at ``folder``; a single member on request."""
     weights = config.ensemble.weights
     place = str(folder / weights) if weights.endswith(".safetensors") else weights
-    return load(place, config.ensemble.precision)
+    ensemble = load(place, config.ensemble.precision)
+    return single_member(ensemble, 0) if config.learning.control == "single_member" else ensemble
 
 
 def read_inner(config: Config, folder: Path, base: AniEnsemble) -> AniEnsemble | None:
@@ -82,8 +83,8 @@ def check_input(config: Config, molecules: Molecules, ensemble: AniEnsemble) -> 
 def needed_bytes(config: Config, atoms: int) -> float:
     """Rough size of the run directory, bytes: frames, models, and what is written beside them."""
     output, steps = config.output, config.dynamics.steps
-    frames = steps / output.frame_every_steps + steps / config.region.check_every_steps + 1
-    models = config.reference.max_labels + 1 if config.learning.enabled else 1
+    frames = steps / output.frame_every_steps + steps / config.region.shortest_steps + 1
+    models = config.reference.max_labels + 1 if config.learning.trains else 1
     return frames * atoms * BYTES_PER_ATOM_AND_FRAME + models * BYTES_PER_MODEL + DISK_RESERVE
 
 

@@ -1,27 +1,33 @@
-"""One learning cycle: label a cluster, score it before training, train, judge, and hand over the new model."""
+"""What a run knows beyond its present model: labels, images, anchors; training on them, and judging what came out."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ..config import Config
-from ..ensemble.model import AniEnsemble, self_energy_hartree
+from ..ensemble.model import AniEnsemble
 from ..ensemble.weights import load, store
 from ..errors import LabelError, RegionError, RunDirectoryError
 from ..learning.anchors import AnchorPool
-from ..learning.finetune import Fit, Image, finetune, make_image
-from ..learning.gate import Verdict, cluster_energy_and_forces, judge
+from ..learning.base_set import anchor_set, probe_set
+from ..learning.evidence import Evidence, record_of
+from ..learning.features import Features, featurise
+from ..learning.finetune import Fit, finetune
+from ..learning.gate import Verdict, judge
+from ..learning.images import Anchor, Image, make_anchor, make_image
+from ..learning.novelty import Novelty, make_novelty
+from ..learning.training_set import TrainingSet
 from ..records.rows import LabelRow
 from ..records.run_directory import RunDirectory
 from ..reference.label import Label, Reference
 from ..reference.store import LabelStore, StoredReference
 from ..region.cluster import Cluster
-from ..region.policy import Region
 from ..system.molecules import Floats, Molecules
-from ..units import EV_PER_HARTREE
 from .journal import Timings
+from .shadow import Shadows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +39,7 @@ class Update:
         model_id: SHA-256 of its weights file.
         fit: how training went.
         verdict: of the gate.
+        training_set: what it was trained on, by where it came from.
         wall_time: s.
     """
 
@@ -40,18 +47,19 @@ class Update:
     model_id: str
     fit: Fit
     verdict: Verdict
+    training_set: TrainingSet
     wall_time: float
 
-    def data(self, keys: list[str]) -> dict[str, Any]:
+    def data(self) -> dict[str, Any]:
         """What the run's database keeps of it."""
+        judged = self.verdict.plain()
+        del judged["accepted"]
         return {
             "epochs": self.fit.epochs,
             "learning_curve": [list(row) for row in self.fit.curve],
-            "labels": keys,
-            "force_rmse": self.verdict.force_rmse,
-            "force_maxresid": self.verdict.force_maxresid,
-            "anchor_shift": None if np.isnan(self.verdict.anchor_shift) else self.verdict.anchor_shift,
-            "reasons": list(self.verdict.reasons),
+            "labels": [label.key for label in self.training_set.trained_on()],
+            **judged,
+            "training_set": self.training_set.provenance(),
             "wall_time_s": self.wall_time,
         }
 
@@ -61,8 +69,10 @@ class Learner:
 
     Attributes:
         pool: unlabelled clusters.
-        labels: every label so far, in order.
+        labels: every label that is trained on, in order.
+        held_out: every label that never is, in order: the gate's evidence.
         base: the model that the run began with; anchors hold to it.
+        shadows: the last refused candidate.
     """
 
     def __init__(
@@ -70,7 +80,8 @@ class Learner:
         config: Config,
         run: RunDirectory,
         base: AniEnsemble,
-        reference: Reference,
+        base_id: str,
+        reference: Callable[[], Reference],
         timings: Timings,
         rng: np.random.Generator,
         molecules: Molecules,
@@ -79,28 +90,60 @@ class Learner:
         self._run = run
         self._timings = timings
         self._rng = rng
-        self.base = base
+        self.base, self._base_id = base, base_id
         self._store = LabelStore(run.labels)
-        self._reference = StoredReference(reference, self._store)
+        self._make_reference = reference
+        self._reference = StoredReference(reference(), self._store)
         self._images: list[Image] = []
+        self._features: dict[str, Features] = {}
+        self._shapes: set[tuple[bytes, bytes]] = set()
         self.labels: list[Label] = []
+        self.held_out: list[Label] = []
+        self.shadows = Shadows(run, config.ensemble.precision)
         larger = molecules.size > config.region.max_qm_atoms
         self.pool = AnchorPool(base, config.learning.anchor_frames, hold_bulk=larger)
+        self._novelty: Novelty | None = None
+        self._base_set: list[Anchor] | None = None
 
-    def recall(self, keys: list[str]) -> None:
+    @property
+    def known(self) -> int:
+        """Number of labels, held out or not."""
+        return len(self.labels) + len(self.held_out)
+
+    def features(self) -> list[Features]:
+        """Features of every label, held out or not, without their derivatives."""
+        return list(self._features.values())
+
+    def recall(self, keys: Sequence[str], held_out: Sequence[str] = ()) -> None:
         """Take labels of an earlier part of the run from the store, in order.
+
+        Args:
+            keys: of the labels that were trained on.
+            held_out: of those that were not, and never will be.
 
         Raises:
             RunDirectoryError: one is missing.
         """
-        for key in keys:
+        for key, apart in [*((key, False) for key in keys), *((key, True) for key in held_out)]:
             label = self._store.get(key)
             if label is None:
                 raise RunDirectoryError(
-                    f"{self._run.labels} has lost the label {key[:12]} that the run was trained on",
+                    f"{self._run.labels} has lost the label {key[:12]} that the run has learned from",
                     cure="restore labels.db from a copy of the run directory",
                 )
-            self.remember(label)
+            self.remember(label, held_out=apart)
+
+    def offer_anchor(self, cluster: Cluster) -> None:
+        """Consider an unlabelled cluster as an anchor; not one that was labelled."""
+        if _shape(cluster) not in self._shapes:
+            self.pool.offer(cluster, self._rng)
+
+    def begin_trigger(self) -> None:
+        """Forget converged densities: guesses pass from label to label within a trigger only.
+
+        A checkpoint does not hold them, and a label carries its first guess in its last digits.
+        """
+        self._reference = StoredReference(self._make_reference(), self._store)
 
     def label(self, cluster: Cluster) -> tuple[Label, bool]:
         """The label of a cluster, and whether it came from the store.
@@ -114,77 +157,102 @@ class Learner:
         with self._timings.measure("qm"):
             return self._reference.compute(cluster), False
 
-    def score(
-        self, label: Label, model: AniEnsemble, model_id: str, sigma: Floats, region: Region, step: int, reused: bool
-    ) -> LabelRow:
-        """The prequential score: the error of ``model`` on a label that it has not been trained on.
+    def train(self, current: AniEnsemble, rows: Sequence[LabelRow]) -> Update:
+        """Fine-tune on all labels so far, save, load what was saved, and judge that.
 
         Args:
-            label: the new label.
-            model: the model that moves the atoms.
-            model_id: its identity.
-            sigma: disagreement of all atoms, eV/Å, shape (n,).
-            region: the region that the label was cut from.
-            step: step now.
-            reused: whether the label came from the store.
+            current: the model in use.
+            rows: of all labels, scored before training on them.
         """
-        energy, forces = cluster_energy_and_forces(model, label.cluster)
-        wrong = forces - label.forces
-        untrained = cluster_energy_and_forces(self.base, label.cluster)[1] - label.forces
-        reference = label.energy - self_energy_hartree(model.card, label.cluster.numbers) * EV_PER_HARTREE
-        parents = label.cluster.parent
-        return LabelRow(
-            key=label.key,
-            step=step,
-            model=model_id,
-            region_epoch=region.epoch,
-            data={
-                "parents": parents.tolist(),
-                "core": np.isin(parents, region.core).tolist(),
-                "sigma": [float(sigma[p]) if p >= 0 else None for p in parents],
-                "error": np.linalg.norm(wrong, axis=1).tolist(),
-                "force_rmse": float(np.sqrt((wrong**2).mean())),
-                "force_rmse_start": float(np.sqrt((untrained**2).mean())),
-                "force_maxresid": float(np.abs(wrong).max()),
-                "energy_error_eV": energy - reference,
-                "wall_time_s": label.wall_time,
-                "rung": label.rung,
-                "reused": reused,
-            },
-        )
-
-    def train(self, label: Label, current: AniEnsemble) -> Update:
-        """Fine-tune on all labels so far, save, load what was saved, and judge that."""
         began = time.perf_counter()
+        settings, seen = self._config.learning, self.training_set(rows)
         with self._timings.measure("training"):
-            self.remember(label)
-            settings = self._config.learning
-            fit = finetune(current, self._images, self.pool.anchors(), settings, self._rng, self.pool.bulk())
+            weights = seen.weights(current.members) if settings.bootstrap else None
+            anchors, bulk = self.pool.anchors(), self.pool.bulk()
+            base_set = self._base_anchors()
+            fit = finetune(current, self._images, anchors, settings, self._rng, bulk, weights, base_set)
             model_id, new = store(fit.ensemble, self._run.models)
-            path = self._run.model(model_id)
-            candidate = load(str(path), self._config.ensemble.precision)
-            verdict = judge(candidate, current, self.labels, self.pool.held_out.kept, settings)
-        if not verdict.accepted and new:
-            # No atom ever moved on it; the run keeps only models that did.
-            path.unlink()
-            path.with_suffix(".json").unlink()
+            candidate = load(str(self._run.model(model_id)), self._config.ensemble.precision)
+        with self._timings.measure("gate"):
+            evidence = Evidence(
+                labels=self.labels,
+                held_out=self.held_out,
+                unlabelled=self.pool.held_out.kept,
+                record=record_of(rows, self._base_id),
+                probes=probe_set(self.base.card),
+            )
+            verdict = judge(candidate, current, self.base, evidence, settings)
+        if not verdict.accepted:
+            self.shadows.keep(model_id, candidate, new=new)
         return Update(
             ensemble=candidate,
             model_id=model_id,
             fit=fit,
             verdict=verdict,
+            training_set=seen,
             wall_time=time.perf_counter() - began,
         )
+
+    def training_set(self, rows: Sequence[LabelRow]) -> TrainingSet:
+        """What the next training sees. Labels that this run did not take are replayed from an earlier one.
+
+        Args:
+            rows: of the labels that this run took.
+
+        Raises:
+            ValueError: a held-out label would be trained on.
+        """
+        own = {row.key for row in rows}
+        found = TrainingSet(
+            labels=[label for label in self.labels if label.key in own],
+            replayed=[label for label in self.labels if label.key not in own],
+            reservoir=tuple(self.pool.training.kept),
+            base=anchor_set(self.base.card),
+            seed=self._config.dynamics.seed,
+        )
+        leaked = found.leaks(self.held_out)
+        if leaked:
+            raise ValueError(f"held-out labels would be trained on: {', '.join(key[:12] for key in leaked)}")
+        return found
+
+    def _base_anchors(self) -> list[Anchor]:
+        """The half of the base set that may be trained on, with what the starting model says of it; made once."""
+        if self._base_set is None:
+            base, clusters = self.base, anchor_set(self.base.card)
+            self._base_set = [make_anchor(base, featurise(base, c.numbers, c.positions)) for c in clusters]
+        return self._base_set
+
+    def novelty(self, label: Label) -> Floats:
+        """How far each atom of a label is from what was trained on, shape (m,)."""
+        if self._novelty is None:
+            self._novelty = make_novelty([self._features[known.key] for known in self.labels])
+        return self._novelty.score(featurise(self.base, label.cluster.numbers, label.cluster.positions))
 
     def model(self, model_id: str) -> AniEnsemble:
         """A model that the run moved on before."""
         return load(str(self._run.model(model_id)), self._config.ensemble.precision)
 
-    def remember(self, label: Label) -> None:
-        """Train on this label from now on."""
-        if all(known.key != label.key for known in self.labels):
-            self.labels.append(label)
-            self._images.append(make_image(self.base, label))
+    def remember(self, label: Label, *, held_out: bool) -> None:
+        """Train on this label from now on, or never."""
+        if label.key in self._features:
+            return
+        self._shapes.add(_shape(label.cluster))
+        for pool in (self.pool.training, self.pool.held_out):
+            # What is labelled is no longer to be held at what the starting model said.
+            pool.kept[:] = [cluster for cluster in pool.kept if _shape(cluster) not in self._shapes]
+        image = make_image(self.base, label)
+        # Choosing and novelty ask for the features alone; their derivatives are a hundred times as large.
+        self._features[label.key] = replace(image.features, jacobian=image.features.jacobian.new_zeros(0, 0))
+        if held_out:
+            self.held_out.append(label)
+            return
+        self._novelty = None
+        self.labels.append(label)
+        self._images.append(image)
+
+
+def _shape(cluster: Cluster) -> tuple[bytes, bytes]:
+    return cluster.numbers.tobytes(), cluster.positions.tobytes()
 
 
 def failure(error: LabelError | RegionError) -> str:

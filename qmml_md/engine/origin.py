@@ -22,7 +22,8 @@ class Origin:
         positions, velocities: nm and nm/ps, shape (n, 3).
         box: nm, shape (3, 3).
         weights: file of its final model.
-        labels: keys of its labels in order.
+        labels: keys of its labels in order, those of ``held_out`` left out.
+        held_out: keys of its labels that were never trained on.
     """
 
     run: RunDirectory
@@ -32,6 +33,7 @@ class Origin:
     box: Floats
     weights: Path
     labels: tuple[str, ...]
+    held_out: tuple[str, ...]
 
     def name(self) -> str:
         """In the form that the command line takes."""
@@ -68,7 +70,8 @@ def read_origin(root: Path, step: int) -> Origin:
                     velocities=frames.velocities[i],
                     box=frames.box[i],
                     weights=weights.resolve(),
-                    labels=tuple(dict.fromkeys(x.key for x in labels)),
+                    labels=tuple(dict.fromkeys(x.key for x in labels if not x.data.get("held_out"))),
+                    held_out=tuple(dict.fromkeys(x.key for x in labels if x.data.get("held_out"))),
                 )
     raise RunDirectoryError(
         f"the run in {root} stores no frame at step {step}",

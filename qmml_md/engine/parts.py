@@ -10,15 +10,17 @@ from ..config import Config
 from ..ensemble.model import AniEnsemble
 from ..records.books import Account, Entry
 from ..records.rows import Event
-from ..region.policy import RegionPolicy
+from ..region.policy import ThresholdPolicy
 from ..system.molecules import Ints, Molecules
 from ..units import PS_PER_FS
 from .barostat import Barostat
+from .experience import Experience
 from .journal import Journal
 from .learner import Learner
 from .progress import Progress
 from .simulation import Simulation
 from .state import State
+from .stretch import Stretch
 
 
 @dataclass(slots=True, kw_only=True)
@@ -39,12 +41,18 @@ class Parts:
     simulation: Simulation
     journal: Journal
     learner: Learner
-    policy: RegionPolicy
+    experience: Experience
+    stretch: Stretch
     barostat: Barostat | None
     progress: Progress
     rng: np.random.Generator
     degrees_of_freedom: int
     kinds: tuple[Ints, ...]
+
+    @property
+    def policy(self) -> ThresholdPolicy:
+        """Of the region, with the thresholds that hold now."""
+        return self.experience.policy
 
     @property
     def timestep_ps(self) -> float:

@@ -6,20 +6,17 @@ from typing import Any
 import numpy as np
 
 from ..ensemble.disagreement import disagreement, member_forces
-from ..errors import LabelError, RegionError
 from ..records.frames import Frame
 from ..records.rows import RegionRow
-from ..region.cluster import Cluster, cut_cluster
 from ..region.sampling import cluster_around, random_atom
 from ..system.molecules import Floats, Molecules
 from ..units import BOLTZMANN_KJ_PER_MOL_PER_K
-from . import exchanges
+from . import cycle, exchanges, rhythm
 from .checkpoint import Checkpoint
-from .learner import Update, failure
 from .parts import Parts
 from .simulation import Instant
 from .state import State, pack
-from .takeover import ramp_on, take_over
+from .takeover import ramp_on
 from .teller import Teller
 
 
@@ -54,15 +51,22 @@ class Run:
             instant = parts.simulation.instant()
         now = parts.molecules.at(instant.positions, instant.box)
         sigma = self._look(now) if self._check_due() else None
-        if self._frame_due() or self._check_due():
+        if self._frame_due() or sigma is not None:
             self._store_frame(instant, sigma)
-        step, labels, ramping = state.step, len(parts.learner.labels), state.ramp is not None
-        updated = ramp_on(parts, state) or (sigma is not None and not ramping and self._learn(now, sigma))
+        step, labels, ramping = state.step, parts.learner.known, state.ramp is not None
+        updated = ramp_on(parts, state)
+        if sigma is None:
+            self._remember(now)
+        elif ramping:
+            rhythm.looked(parts, state)
+            parts.stretch.clear()
+        else:
+            updated = cycle.turn(parts, state, now, sigma, self._stage)
         if state.step != step:
             # Gone back: what lies behind is not to be learned from, and the place stood at is committed as it was.
             self.commit()
             return
-        self._gather_anchors(now, labelled=len(parts.learner.labels) > labels)
+        self._gather_anchors(now, labelled=parts.learner.known > labels)
         exchanges.make(parts, state, instant)
         if updated or self._commit_due():
             self.commit()
@@ -82,10 +86,12 @@ class Run:
         """Make everything up to this step true."""
         self._tell("io", force=True)
         parts, state = self._parts, self.state
-        if scheduled and state.trusted and state.step > state.good_step:
+        # In a ramp the atoms move on a blend, which a rewind could not bring back.
+        if scheduled and state.trusted and state.ramp is None and state.step > state.good_step:
             state.good, state.good_step, state.rewinds = parts.journal.next_checkpoint, state.step, 0
         exact, portable = parts.simulation.checkpoint()
-        pool, keys = parts.learner.pool, [label.key for label in parts.learner.labels]
+        pool, learner = parts.learner.pool, parts.learner
+        keys = ([label.key for label in learner.labels], [label.key for label in learner.held_out])
         checkpoint = Checkpoint(
             step=state.step,
             openmm=exact,
@@ -96,6 +102,7 @@ class Run:
             boxes=np.array([_box(each) for each in pool.snapshots.kept], dtype=np.float64).reshape(-1, 3, 3),
         )
         parts.journal.commit(checkpoint, good=state.good)
+        learner.shadows.prune(state.shadow)
 
     def close(self) -> None:
         """Release the database."""
@@ -111,13 +118,21 @@ class Run:
         return regular or state.ramp is not None
 
     def _check_due(self) -> bool:
-        return self._every(self._parts.config.region.check_every_steps)
+        return rhythm.due(self.state)
 
     def _commit_due(self) -> bool:
         return self._every(self._parts.config.output.commit_every_steps)
 
     def _tell(self, stage: str, *, force: bool = False) -> None:
-        self._teller.tell(stage, self.state, len(self._parts.learner.labels), force=force)
+        self._teller.tell(stage, self.state, self._parts.learner.known, force=force)
+
+    def _stage(self, stage: str) -> None:
+        self._tell(stage, force=True)
+
+    def _remember(self, now: Molecules) -> None:
+        """A stored frame between two looks may be chosen for a label at the next one."""
+        if self._frame_due():
+            self._parts.stretch.offer(self.state.step, now)
 
     def _look(self, now: Molecules) -> Floats:
         """Disagreement now; moves the region."""
@@ -168,60 +183,7 @@ class Run:
         with parts.journal.timings.measure("anchors"):
             parts.learner.pool.visit(now, parts.rng)
             for atom in (anywhere,) if labelled else (centre, anywhere):
-                parts.learner.pool.offer(cluster_around(atom, now, parts.policy), parts.rng)
-
-    def _learn(self, now: Molecules, sigma: Floats) -> bool:
-        """Label the region if there is one, score the label, train on it. Returns whether another model takes over."""
-        parts, region = self._parts, self.state.region
-        # A model that comes at the last step would never move an atom.
-        last = self.state.step == parts.config.dynamics.steps
-        if last or not len(region.core) or len(parts.learner.labels) >= parts.config.reference.max_labels:
-            return False
-        self._tell("qm", force=True)
-        try:
-            cluster = self._cut(now)
-            label, reused = parts.learner.label(cluster)
-        except (LabelError, RegionError) as error:
-            self.state.failed += 1
-            self.note("label_failed", failure(error), {"atoms": region.atoms.tolist()})
-            return False
-        row = parts.learner.score(
-            label, parts.surface.ensemble, self.state.model_id, sigma, region, self.state.step, reused
-        )
-        parts.journal.label(row)
-        source = "from the store" if reused else f"{label.wall_time:.0f} s"
-        rmse, start, worst = (row.data[key] for key in ("force_rmse", "force_rmse_start", "force_maxresid"))
-        self.state.trusted = rmse <= parts.config.learning.rewind_above_eV_per_A
-        message = (
-            f"{cluster.size} atoms, {source}; before training: force RMSE {rmse:.4f} "
-            f"(starting model {start:.4f}), largest {worst:.3f} eV/Å"
-        )
-        self.note("label", message, {"key": label.key})
-        if not parts.config.learning.enabled:
-            parts.learner.remember(label)
-            return False
-        self._tell("training", force=True)
-        return self._decide(parts.learner.train(label, parts.surface.ensemble))
-
-    def _cut(self, now: Molecules) -> Cluster:
-        settings = self._parts.config.reference
-        atoms, charge, multiplicity = self.state.region.atoms, settings.charge, settings.multiplicity
-        return cut_cluster(now, now.positions, atoms, charge=charge, multiplicity=multiplicity)
-
-    def _decide(self, update: Update) -> bool:
-        """Let an accepted model take over; note a refused one. Returns whether another model takes over."""
-        keys = [label.key for label in self._parts.learner.labels]
-        data, verdict = update.data(keys), update.verdict
-        if update.model_id == self.state.model_id:
-            self.note("update_unneeded", "the model is within tolerance of all labels as it is")
-            return False
-        if not verdict.accepted:
-            self.state.refused += 1
-            self.note("update_refused", "; ".join(verdict.reasons), {**data, "model": update.model_id})
-            return False
-        self._tell("swap", force=True)
-        take_over(self._parts, self.state, update, data)
-        return True
+                parts.learner.offer_anchor(cluster_around(atom, now, parts.policy))
 
 
 def _box(molecules: Molecules) -> Floats:

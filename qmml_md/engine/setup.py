@@ -1,16 +1,19 @@
 """Bringing a run to life: from a configuration, or from its last commit."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from ..config import Config
 from ..config_file import dump_config
+from ..ensemble.migration import match_level
 from ..ensemble.model import AniEnsemble, set_threads
 from ..ensemble.weights import load, store
 from ..errors import RunDirectoryError
 from ..integrators.freedom import degrees_of_freedom
+from ..learning.calibration import fit_calibration
 from ..records.database import RunDatabase
 from ..records.rows import ModelRow
 from ..records.run_directory import RunDirectory
@@ -24,6 +27,7 @@ from ..system.molecules import Molecules, topology_json
 from ..units import NM_PER_ANGSTROM
 from .barostat import Barostat
 from .checkpoint import read_checkpoint
+from .experience import Experience, thresholds
 from .inputs import check_disk, check_input, read_inner, read_molecules, read_weights
 from .journal import Journal
 from .learner import Learner
@@ -35,7 +39,9 @@ from .propagator import seed_for_openmm
 from .run import Run
 from .signals import StopWish
 from .simulation import Simulation
-from .state import State, refill, unpack
+from .state import Rhythm, State, refill, unpack
+from .stretch import Stretch
+from .stretch import refill as refill_stretch
 
 
 def begin(
@@ -67,37 +73,52 @@ def begin(
         molecules = _at_origin(molecules, origin)
     inner = read_inner(config, config_dir, base)
     check_input(config, molecules, base)
-    reference = PyscfReference(config.reference, config.ensemble.threads)
+    level = match_level(base.card, config.reference, config.learning, molecules.numbers, molecules.molecule_of)
+    _reference(config)()
     check_disk(config, molecules.size, directory.root)
     directory.create()
     try:
-        base_id, _ = store(base, directory.models)
-        resolved = localise(config, config_dir, directory, base_id, inner)
-        directory.config.write_text(dump_config(resolved))
         if origin is not None:
             copy_labels(origin, directory)
-        database = RunDatabase(directory.database, create=True)
-        rng = np.random.default_rng(np.random.SeedSequence(config.dynamics.seed))
-        freedom, seed = particles(config, molecules).degrees_of_freedom, seed_for_openmm(rng)
-        simulation = Simulation(config, molecules, base, seed=seed, degrees_of_freedom=freedom, inner=inner)
-        surface = Surface(ensemble=base)
-        parts = _assemble(resolved, directory, database, molecules, base, surface, reference, simulation, progress, rng)
-        state = State(model_id=base_id)
-        run = Run(parts, state)
-        parts.journal.model(ModelRow(id=base_id, step=0, parent="", data={"name": base.card.name}))
+        parts, run = _make(config, config_dir, directory, progress, molecules, base, inner)
         whence = "" if origin is None else f", from {origin.name()}"
-        run.note("start", f"{molecules.size} atoms on {base.card.name} ({simulation.platform_name}){whence}")
+        run.note("start", f"{molecules.size} atoms on {base.card.name} ({parts.simulation.platform_name}){whence}")
+        if level:
+            run.note("level", level)
         if origin is None:
-            prepare(parts, state, wish)
+            prepare(parts, run.state, wish)
         else:
-            simulation.place(origin.positions, origin.velocities, molecules.box)
-            parts.learner.recall(list(origin.labels))
+            parts.simulation.place(origin.positions, origin.velocities, molecules.box)
+            parts.learner.recall(origin.labels, origin.held_out)
         run.attend()
     except BaseException:
         # Nothing is committed yet: leave nothing half-written behind.
         shutil.rmtree(directory.root, ignore_errors=True)
         raise
     return run
+
+
+def _make(
+    config: Config,
+    config_dir: Path,
+    directory: RunDirectory,
+    progress: Progress,
+    molecules: Molecules,
+    base: AniEnsemble,
+    inner: AniEnsemble | None,
+) -> tuple[Parts, Run]:
+    """A run that has not moved yet, in a directory that was just made."""
+    base_id, _ = store(base, directory.models)
+    resolved = localise(config, config_dir, directory, base_id, inner)
+    directory.config.write_text(dump_config(resolved))
+    database = RunDatabase(directory.database, create=True)
+    rng = np.random.default_rng(np.random.SeedSequence(config.dynamics.seed))
+    freedom, seed = particles(config, molecules).degrees_of_freedom, seed_for_openmm(rng)
+    simulation = Simulation(config, molecules, base, seed=seed, degrees_of_freedom=freedom, inner=inner)
+    surface = Surface(ensemble=base)
+    parts = _assemble(resolved, directory, database, molecules, (base, base_id), surface, simulation, progress, rng)
+    parts.journal.model(ModelRow(id=base_id, step=0, parent="", data={"name": base.card.name}))
+    return parts, Run(parts, State(model_id=base_id, rhythm=Rhythm(interval=config.region.check_every_steps)))
 
 
 def go_on(config: Config, directory: RunDirectory, progress: Progress) -> Run:
@@ -116,14 +137,14 @@ def go_on(config: Config, directory: RunDirectory, progress: Progress) -> Run:
     checkpoint = read_checkpoint(directory.checkpoint(last[0]))
     state = unpack(checkpoint.state, checkpoint.step)
     precision = config.ensemble.precision
-    base = load(str(directory.model(database.models()[0].id)), precision)
+    base_id = database.models()[0].id
+    base = load(str(directory.model(base_id)), precision)
     surface = Surface(ensemble=load(str(directory.model(state.model_id)), precision))
     if state.ramp is not None:
         surface.coming = load(str(directory.model(state.ramp.model_id)), precision)
     molecules = read_molecules(config, directory.root)
     rng = np.random.default_rng()
     rng.bit_generator.state = checkpoint.state["rng"]
-    reference = PyscfReference(config.reference, config.ensemble.threads)
     simulation = Simulation(
         config,
         molecules,
@@ -135,9 +156,11 @@ def go_on(config: Config, directory: RunDirectory, progress: Progress) -> Run:
     )
     blend = 0.0 if state.ramp is None else state.ramp.done / state.ramp.steps
     simulation.restore(checkpoint.openmm, blend=blend)
-    parts = _assemble(config, directory, database, molecules, base, surface, reference, simulation, progress, rng)
-    parts.learner.recall(checkpoint.state["label_keys"])
+    parts = _assemble(config, directory, database, molecules, (base, base_id), surface, simulation, progress, rng)
+    parts.learner.recall(checkpoint.state["label_keys"], checkpoint.state["held_out_keys"])
+    parts.experience.absorb(database.labels())
     refill(parts.learner.pool, checkpoint, molecules)
+    refill_stretch(parts.stretch, database.segments(), directory.root, state.rhythm.looked, molecules)
     run = Run(parts, state)
     run.note("resume", f"from the commit at step {state.step} ({simulation.platform_name})")
     return run
@@ -189,14 +212,13 @@ def particles(config: Config, molecules: Molecules) -> Particles:
 
 
 def region_policy(config: Config) -> ThresholdPolicy:
-    """How the region of a configuration is chosen."""
-    settings = config.region
-    return ThresholdPolicy(
-        enter_eV_per_A=settings.enter_eV_per_A,
-        stay_eV_per_A=settings.stay_eV_per_A,
-        buffer_A=settings.buffer_A,
-        max_atoms=settings.max_qm_atoms,
-    )
+    """How the region of a configuration is chosen before anything was labelled."""
+    return thresholds(config.region, fit_calibration(()))
+
+
+def _reference(config: Config) -> Callable[[], Reference]:
+    """Makes the program that computes labels, with no memory of earlier ones."""
+    return lambda: PyscfReference(config.reference, config.ensemble.threads)
 
 
 def _assemble(
@@ -204,14 +226,14 @@ def _assemble(
     directory: RunDirectory,
     database: RunDatabase,
     molecules: Molecules,
-    base: AniEnsemble,
+    start: tuple[AniEnsemble, str],
     surface: Surface,
-    reference: Reference,
     simulation: Simulation,
     progress: Progress,
     rng: np.random.Generator,
 ) -> Parts:
-    """Put together what a run is made of, new or resumed."""
+    """Put together what a run is made of, new or resumed; ``start`` is its first model with its identity."""
+    base, base_id = start
     atoms = particles(config, molecules)
     journal = Journal(directory, database, atoms)
     pressure = config.dynamics.pressure_bar
@@ -225,8 +247,9 @@ def _assemble(
         surface=surface,
         simulation=simulation,
         journal=journal,
-        learner=Learner(config, directory, base, reference, journal.timings, rng, molecules),
-        policy=region_policy(config),
+        learner=Learner(config, directory, base, base_id, _reference(config), journal.timings, rng, molecules),
+        experience=Experience(config=config),
+        stretch=Stretch(),
         barostat=barostat,
         progress=progress,
         rng=rng,

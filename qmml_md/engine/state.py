@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import RunDirectoryError
 from ..learning.anchors import AnchorPool
 from ..records.rows import Place
 from ..region.policy import Region, empty_region
@@ -33,6 +34,27 @@ class Ramp:
 
 
 @dataclass(slots=True, kw_only=True)
+class Rhythm:
+    """When the run looks at the disagreement.
+
+    Attributes:
+        interval: N now, steps.
+        next_look: step of the next look.
+        looked: step of the last look; the stretch begins after it.
+        quiet: looks in a row that found nothing hot.
+        unlabelled: looks in a row without a label.
+        asleep: whether learning sleeps.
+    """
+
+    interval: int
+    next_look: int = 0
+    looked: int = -1
+    quiet: int = 0
+    unlabelled: int = 0
+    asleep: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
 class State:
     """What changes while a run goes on, beside the atoms and the model.
 
@@ -51,10 +73,15 @@ class State:
         rewinds: returns to that commit.
         ramp: the new model that is being blended in, if there is one.
         barostat: what adapts in it.
+        rhythm: when the run looks.
+        triggers: occasions at which labels were computed; every so many are held out.
+        label_step: step of the last labels that the model in use has learned from; None before the first.
+        shadow: identity of the last refused candidate; None where the newest candidate is the model in use.
     """
 
     step: int = 0
     model_id: str
+    rhythm: Rhythm
     heat_booked: float = 0.0
     first_conserved: float | None = None
     region: Region = field(default_factory=empty_region)
@@ -68,26 +95,42 @@ class State:
     rewinds: int = 0
     ramp: Ramp | None = None
     barostat: BarostatState = field(default_factory=BarostatState)
+    triggers: int = 0
+    label_step: int | None = None
+    shadow: str | None = None
 
 
 #: Fields of ``State`` that are plain numbers and words.
 PLAIN = (
     "model_id", "heat_booked", "first_conserved", "hottest", "accepted", "refused", "failed", "trusted", "good",
-    "good_step", "rewinds",
+    "good_step", "rewinds", "triggers", "label_step", "shadow",
 )  # fmt: skip
 
 
 def pack(
-    state: State, label_keys: list[str], rng: np.random.Generator, pool: AnchorPool, place: Place
+    state: State,
+    labels: tuple[list[str], list[str]],
+    rng: np.random.Generator,
+    pool: AnchorPool,
+    place: Place,
 ) -> dict[str, Any]:
-    """Everything but the atoms and the clusters of the pool, as plain JSON-able data."""
+    """Everything but the atoms and the clusters of the pool, as plain JSON-able data.
+
+    Args:
+        state: of the run.
+        labels: keys of the labels that were trained on, and of those held out.
+        rng: the random stream of the run.
+        pool: of unlabelled clusters.
+        place: how much is true.
+    """
     plain = asdict(replace(state, region=empty_region()))
     region = state.region
     plain["region"] = {"core": region.core.tolist(), "atoms": region.atoms.tolist(), "epoch": region.epoch}
     return {
         **plain,
         "place": asdict(place),
-        "label_keys": label_keys,
+        "label_keys": labels[0],
+        "held_out_keys": labels[1],
         "rng": rng.bit_generator.state,
         "pool": {
             "offered": pool.offered,
@@ -99,15 +142,26 @@ def pack(
 
 
 def unpack(plain: dict[str, Any], step: int) -> State:
-    """The state that ``pack`` took."""
+    """The state that ``pack`` took.
+
+    Raises:
+        RunDirectoryError: an earlier version of this program took it.
+    """
+    missing = sorted({*PLAIN, "rhythm", "held_out_keys"} - plain.keys())
+    if missing:
+        raise RunDirectoryError(
+            f"the checkpoint of step {step} lacks {', '.join(missing)}: an earlier version of qmml-md wrote it",
+            cure="finish the run with that version, or begin anew where it stands with `qmml run --from RUN@STEP`",
+        )
     region = Region(
         core=np.array(plain["region"]["core"], dtype=np.int64),
         atoms=np.array(plain["region"]["atoms"], dtype=np.int64),
         epoch=plain["region"]["epoch"],
     )
     ramp = None if plain["ramp"] is None else Ramp(**plain["ramp"])
-    barostat = BarostatState(**plain["barostat"])
-    return State(step=step, region=region, ramp=ramp, barostat=barostat, **{name: plain[name] for name in PLAIN})
+    barostat, rhythm = BarostatState(**plain["barostat"]), Rhythm(**plain["rhythm"])
+    rest = {name: plain[name] for name in PLAIN}
+    return State(step=step, region=region, ramp=ramp, barostat=barostat, rhythm=rhythm, **rest)
 
 
 def refill(pool: AnchorPool, checkpoint: Checkpoint, molecules: Molecules) -> None:

@@ -3,9 +3,9 @@
 - ``abrupt``: at once; ΔU = U_new(x) − U_old(x) at fixed positions is one entry.
 - ``ramp``: over n steps ``U = (1 − λ) U_old + λ U_new``, with λ going up by 1/n at the end of each, positions fixed.
   Each switch is one entry, ``(U_new − U_old)(x)/n``: the work ∫ ∂U/∂λ dλ of switching, exact for these stairs.
-- ``rewind``: back to the last commit that could be trusted; what came after it is discarded, its entries voided; the
-  stretch is run again on the new model, whose ΔU is booked where it begins. A commit can be trusted if the last label
-  before it was met within ``rewind_above_eV_per_A``, or has been learned since.
+- ``rewind``, or beyond the trust window: back to the last commit that could be trusted; what came after it is
+  discarded, its entries voided; the stretch is run again on the new model, whose ΔU is booked where it begins. A commit
+  can be trusted if the last labels before it were met within ``rewind_above_eV_per_A``, or have been learned since.
 """
 
 from typing import Any
@@ -13,13 +13,14 @@ from typing import Any
 from ..records.books import Account
 from ..records.rows import ModelRow, Place, RegionRow
 from ..region.policy import Region
+from . import rhythm
 from .checkpoint import read_checkpoint
 from .learner import Update
 from .parts import Parts
 from .state import Ramp, State, unpack
 
 
-def take_over(parts: Parts, state: State, update: Update, data: dict[str, Any]) -> None:
+def take_over(parts: Parts, state: State, update: Update, data: dict[str, Any], *, go_back: bool = False) -> None:
     """Begin to move on an accepted model, in the way that the configuration asks for.
 
     Args:
@@ -27,15 +28,21 @@ def take_over(parts: Parts, state: State, update: Update, data: dict[str, Any]) 
         state: of the run; after a rewind it stands at an earlier step.
         update: the accepted model.
         data: what the row of the model says.
+        go_back: whether the run must go back whatever the policy: it has left the trust window.
     """
     settings = parts.config.learning
-    policy = settings.update_policy
+    policy = "rewind" if go_back and can_rewind(parts, state) else settings.update_policy
     if policy == "ramp" and state.step + settings.ramp_steps <= parts.config.dynamics.steps:
         _begin_ramp(parts, state, update, data)
-    elif policy == "rewind" and not state.trusted and state.good is not None and state.rewinds < settings.max_rewinds:
+    elif policy == "rewind" and not state.trusted and can_rewind(parts, state):
         _rewind(parts, state, update, data)
     else:
         _at_once(parts, state, update, {**data, "policy": "abrupt"})
+
+
+def can_rewind(parts: Parts, state: State) -> bool:
+    """Whether there is a commit to go back to, and it was not gone back to too often."""
+    return state.good is not None and state.rewinds < parts.config.learning.max_rewinds
 
 
 def ramp_on(parts: Parts, state: State) -> bool:
@@ -87,7 +94,7 @@ def _at_once(parts: Parts, state: State, update: Update, data: dict[str, Any]) -
 def _accept(parts: Parts, state: State, model_id: str, data: dict[str, Any]) -> None:
     old, state.model_id = state.model_id, model_id
     # Its labels are within tolerance now, the last one included.
-    state.accepted, state.trusted = state.accepted + 1, True
+    state.accepted, state.trusted, state.shadow = state.accepted + 1, True, None
     parts.journal.model(ModelRow(id=model_id, step=state.step, parent=old, data=data))
     message = (
         f"{data['epochs']} epochs on {len(data['labels'])} labels: force RMSE {data['force_rmse']:.4f}, "
@@ -112,6 +119,9 @@ def _rewind(parts: Parts, state: State, update: Update, data: dict[str, Any]) ->
     state.step, state.model_id, state.heat_booked = then.step, then.model_id, then.heat_booked
     state.barostat = then.barostat
     state.rewinds += 1
+    state.label_step, state.rhythm.next_look = then.step, then.rhythm.next_look
+    rhythm.gone_back(parts, state)
+    parts.stretch.clear()
     _restore_region(parts, state, then.region)
     _at_once(parts, state, update, {**data, "policy": "rewind", "rewind": lost})
 

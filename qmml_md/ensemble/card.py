@@ -1,6 +1,7 @@
 """The card of an ensemble: everything about a weights file that is not a weight, as JSON beside it."""
 
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -9,6 +10,47 @@ from ..errors import WeightsError
 #: Symbols of the elements that ANI-style models exist for, by atomic number.
 SYMBOLS = {1: "H", 6: "C", 7: "N", 8: "O", 9: "F", 16: "S", 17: "Cl"}
 NUMBERS = {symbol: number for number, symbol in SYMBOLS.items()}
+
+#: Version of the record of a migration.
+MIGRATION_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migration:
+    """A shift of the self energies from one level of theory to another; the networks stay as they are.
+
+    Attributes:
+        version: of this record.
+        what: `self_energy_shift`.
+        from_level: level of theory before, for a person.
+        to_level: level of theory after: the fields of a reference's level, by name.
+        before_hartree, shifts_hartree: self energies before, and what was added; one for each symbol of the card.
+        compositions: compositions that the labels span, linearly independent; counts in the order of the symbols.
+        labels: number of labels that the shift was fitted to.
+        residual_eV_per_atom: RMS energy residual of those labels afterwards.
+        parent: SHA-256 of the weights file that was migrated.
+    """
+
+    version: int
+    what: str
+    from_level: str
+    to_level: dict[str, Any]
+    before_hartree: tuple[float, ...]
+    shifts_hartree: tuple[float, ...]
+    compositions: tuple[tuple[int, ...], ...]
+    labels: int
+    residual_eV_per_atom: float
+    parent: str
+
+    @property
+    def after_hartree(self) -> tuple[float, ...]:
+        """Self energies afterwards, one for each symbol."""
+        return tuple(a + b for a, b in zip(self.before_hartree, self.shifts_hartree, strict=True))
+
+    @property
+    def rank(self) -> int:
+        """Number of independent compositions: how many combinations of shifts the labels decide."""
+        return len(self.compositions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +70,7 @@ class EnsembleCard:
         self_energies_hartree: one for each symbol; subtracted before anything else sees a total.
         level_of_theory: what the weights were trained on, for a person.
         source, license, citation: where they came from.
+        migrations: shifts of the self energies to other levels of theory, in order.
     """
 
     name: str
@@ -47,6 +90,7 @@ class EnsembleCard:
     source: str
     license: str
     citation: str
+    migrations: tuple[Migration, ...] = ()
 
     @property
     def cutoff_A(self) -> float:
@@ -59,8 +103,11 @@ class EnsembleCard:
         return tuple(NUMBERS[s] for s in self.symbols)
 
     def to_json(self) -> str:
-        """Readable JSON, sorted, with a newline at the end."""
-        return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
+        """Readable JSON, sorted, with a newline at the end. Without a migration nothing is said of any."""
+        plain = asdict(self)
+        if not self.migrations:
+            del plain["migrations"]
+        return json.dumps(plain, indent=1, sort_keys=True) + "\n"
 
 
 def card_from_json(text: str, where: str) -> EnsembleCard:
@@ -71,15 +118,51 @@ def card_from_json(text: str, where: str) -> EnsembleCard:
         where: where it came from, for the message.
 
     Raises:
-        WeightsError: it is not a card.
+        WeightsError: it is not a card, or its self energies are not those that its migrations led to.
     """
     try:
         found = json.loads(text)
-        chosen = {f.name: found[f.name] for f in fields(EnsembleCard)}
-        values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in chosen.items()}
-        return EnsembleCard(**values)
-    except (ValueError, TypeError, KeyError) as error:
+        chosen = {f.name: found[f.name] for f in fields(EnsembleCard) if f.name != "migrations"}
+        values: dict[str, Any] = {key: _frozen(value) for key, value in chosen.items()}
+        migrations = tuple(_migration(each) for each in found.get("migrations", ()))
+        card = EnsembleCard(**values, migrations=migrations)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise WeightsError(
             f"{where} holds no card of model weights: {error}",
             cure="`qmml weights fetch NAME` makes a weights file with its card",
         ) from error
+    _check_migrations(card, where)
+    return card
+
+
+def _migration(plain: dict[str, Any]) -> Migration:
+    return Migration(**{f.name: _frozen(plain[f.name]) for f in fields(Migration)})
+
+
+def _frozen(value: Any) -> Any:
+    """Lists become tuples."""
+    return tuple(_frozen(each) for each in value) if isinstance(value, list) else value
+
+
+def _check_migrations(card: EnsembleCard, where: str) -> None:
+    """The self energies follow from those before the first migration and the shifts, to the bit.
+
+    Raises:
+        WeightsError: they do not, or a migration is of an unknown version.
+    """
+    restore = "take the weights file from a copy, or migrate its parent again with `qmml weights migrate`"
+    for each in card.migrations:
+        if each.version != MIGRATION_VERSION:
+            raise WeightsError(
+                f"{where}: a migration has version {each.version}, this program reads {MIGRATION_VERSION}",
+                cure="use the version of qmml-md that wrote it",
+            )
+    follows = (*(each.before_hartree for each in card.migrations[1:]), card.self_energies_hartree)
+    for each, after in zip(card.migrations, follows, strict=False):
+        if len(each.shifts_hartree) != len(card.symbols) or len(each.before_hartree) != len(card.symbols):
+            raise WeightsError(f"{where}: a migration does not have one shift for each element", cure=restore)
+        if not all(map(math.isfinite, each.after_hartree)) or each.after_hartree != after:
+            raise WeightsError(
+                f"{where}: the self energies are not those that its migration from {each.from_level} led to",
+                cure=restore,
+            )

@@ -78,12 +78,28 @@ def load(name_or_path: str, precision: Precision = "single") -> AniEnsemble:
     Raises:
         WeightsError: unknown name, missing or damaged file, or weights that cannot be fetched.
     """
+    return build(*_read(_find(name_or_path)), precision)
+
+
+def load_as_stored(name_or_path: str) -> tuple[AniEnsemble, str]:
+    """An ensemble in the precision of its file, and the SHA-256 of the file; arguments and errors as for ``load``."""
+    path = _find(name_or_path)
+    card, tensors = _read(path)
+    double = any(tensor.dtype == torch.float64 for tensor in tensors.values())
+    return build(card, tensors, "double" if double else "single"), hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _find(name_or_path: str) -> Path:
     path = fetch(name_or_path) if name_or_path in published.ABOUT else Path(name_or_path)
     if not path.exists():
         raise WeightsError(
             f"weights `{name_or_path}` are neither a known name ({', '.join(published.ABOUT)}) nor a file",
             cure="`qmml weights list` shows the names; a path is relative to the folder of the configuration",
         )
+    return path
+
+
+def _read(path: Path) -> tuple[EnsembleCard, dict[str, torch.Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -94,7 +110,7 @@ def load(name_or_path: str, precision: Precision = "single") -> AniEnsemble:
         ) from error
     if "card" not in metadata:
         raise WeightsError(f"{path} carries no card", cure="write weights with qmml_md.ensemble.weights.save")
-    return build(card_from_json(metadata["card"], str(path)), tensors, precision)
+    return card_from_json(metadata["card"], str(path)), tensors
 
 
 def build(card: EnsembleCard, tensors: dict[str, torch.Tensor], precision: Precision = "single") -> AniEnsemble:
@@ -137,8 +153,12 @@ def single_member(ensemble: AniEnsemble, k: int) -> AniEnsemble:
         )
     card = replace(ensemble.card, name=f"{ensemble.card.name}, member {k}", members=1)
     tensors = {key: tensor[k : k + 1].clone() for key, tensor in tensors_of(ensemble).items()}
-    precision: Precision = "double" if ensemble.dtype == torch.float64 else "single"
-    return build(card, tensors, precision)
+    return build(card, tensors, precision_of(ensemble))
+
+
+def precision_of(ensemble: AniEnsemble) -> Precision:
+    """Precision of features and networks."""
+    return "double" if ensemble.dtype == torch.float64 else "single"
 
 
 def tensors_of(ensemble: AniEnsemble) -> dict[str, torch.Tensor]:

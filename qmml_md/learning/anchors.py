@@ -14,7 +14,7 @@ from ..region.cluster import Cluster
 from ..system.molecules import Molecules
 from .bulk import Bulk, make_bulk
 from .features import featurise
-from .finetune import Anchor, make_anchor
+from .images import Anchor, make_anchor
 
 HELD_OUT_EVERY = 4
 HELD_OUT_FRAMES = 12

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..ensemble.model import AniEnsemble, element_indices, to_angstrom
 from ..system.molecules import Molecules
 from ..units import EV_PER_HARTREE
+from .block import Networks, atomic_energies
 
 #: Atoms looked at in one optimiser step, about.
 ATOMS_PER_STEP = 96
@@ -57,13 +58,23 @@ def make_bulk(base: AniEnsemble, molecules: Molecules) -> Bulk:
     return Bulk(elements=elements, aev=aev, molecule_of=molecule_of, sizes=sizes, energies=energies)
 
 
-def bulk_loss(ensemble: AniEnsemble, bulk: Bulk, rng: np.random.Generator) -> Tensor:
-    """Mean squared change of the energy per atom of randomly drawn molecules, (eV/atom)², summed over members."""
+def bulk_loss(networks: Networks, columns: Tensor, bulk: Bulk, rng: np.random.Generator) -> Tensor:
+    """Mean squared change of the energy per atom of randomly drawn molecules, (eV/atom)², summed over members.
+
+    Args:
+        networks: weights of all members, of every element that the bulk holds.
+        columns: of the AEV that the networks see; in the others the bulk is zero, too.
+        bulk: the snapshot.
+        rng: draws the molecules.
+    """
     count = min(len(bulk.sizes), max(1, round(ATOMS_PER_STEP / float(bulk.sizes.double().mean()))))
     chosen = torch.tensor(np.sort(rng.choice(len(bulk.sizes), size=count, replace=False)))
     place = torch.full((len(bulk.sizes),), -1)
     place[chosen] = torch.arange(count)
     atoms = (place[bulk.molecule_of] >= 0).nonzero().flatten()
-    atomic = ensemble.atomic_energies(bulk.elements[atoms], bulk.aev[atoms].unsqueeze(0)) * EV_PER_HARTREE
-    sums = atomic.new_zeros(ensemble.members, count).index_add(1, place[bulk.molecule_of[atoms]], atomic)
+    sums = bulk.energies.new_zeros(len(bulk.energies), count)
+    for z, layers in networks.items():
+        some = atoms[bulk.elements[atoms] == z]
+        energies = atomic_energies(layers, bulk.aev[some][:, columns].unsqueeze(0)) * EV_PER_HARTREE
+        sums = sums.index_add(1, place[bulk.molecule_of[some]], energies)
     return ((sums - bulk.energies[:, chosen]) / bulk.sizes[chosen]).square().mean(1).sum()

@@ -1,12 +1,16 @@
-"""Fine-tuning all members on labels, anchored to themselves where nothing was labelled.
+"""Fine-tuning all members on labels, held to themselves where nothing was labelled.
 
-Training to tolerance on the newest label alone makes the coming trajectory worse. The loss of member k is
+Training to tolerance on the newest label alone makes the coming trajectory worse. Here the loss of n labels is
 
-``⟨|F_k − F_ref|²⟩ + w_E ⟨((E_k − E_ref)/m)²⟩ + w_A ⟨|F_k − F_k^base|² + w_E ((E_k − E_k^base)/m)²⟩_u``
+``c K L(⟨F⟩, ⟨E⟩) + (1 - c) Σ_k L_k(F_k, E_k) + w_A/√n · Σ_k ⟨|F_k - F_k^base|² + w_E ((E_k - E_k^base)/m)²⟩_u``
 
-in eV and Å, with means over components and m atoms: each member may learn the labels, and is paid to stay what it was
-on unlabelled clusters u, which the run makes for nothing. A system larger than a cluster is held as a bulk, too
-(``bulk.py``).
+with ``L = ⟨|F - F_ref|²⟩ + w_E ⟨((E - E_ref)/m)²⟩`` in eV and Å, means over components and labels, m atoms: the
+committee learns together, each member also for itself and with its own bootstrap weights, and all are paid to stay what
+they were on unlabelled clusters u, which the run makes for nothing. A system larger than a cluster is held as a bulk,
+too (``bulk.py``).
+
+Each member trains its own fixed part of the weights (``TRAINED_FRACTION``): with few labels a sparse correction
+generalises better than one of all weights (benchmarks/learning.py), and members stay different.
 """
 
 import copy
@@ -19,48 +23,26 @@ import torch
 from torch import Tensor
 
 from ..config import Learning
-from ..ensemble.model import AniEnsemble, self_energy_hartree
-from ..reference.label import Label
-from ..units import EV_PER_HARTREE
+from ..ensemble.model import AniEnsemble
+from ..system.molecules import Floats
+from .block import Networks, bare_networks, make_block, predict, put_back, used_columns
 from .bulk import Bulk, bulk_loss
-from .features import Features, featurise, member_energies_and_forces
+from .images import Anchor, Image
+from .loss import anchor_targets, draw, joined, label_targets, loss_on
 
 #: Epochs between measurements of the residuals.
-MEASURE_EVERY = 5
+MEASURE_EVERY = 10
 #: Training stops at this fraction of the tolerances: the saved model is measured again by another route.
 STOP_FRACTION = 0.9
 #: The learning rate falls to this fraction of its start along a cosine.
-FINAL_RATE_FRACTION = 0.05
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Image:
-    """One labelled cluster.
-
-    Attributes:
-        features: of the cluster.
-        energy: eV, self energies subtracted.
-        forces: eV/Å, shape (m, 3).
-    """
-
-    features: Features
-    energy: float
-    forces: Tensor
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Anchor:
-    """One unlabelled cluster and what each member of the starting model said about it.
-
-    Attributes:
-        features: of the cluster.
-        energies: eV, self energies subtracted, shape (K,).
-        forces: eV/Å, shape (K, m, 3).
-    """
-
-    features: Features
-    energies: Tensor
-    forces: Tensor
+FINAL_RATE_FRACTION = 0.02
+#: Labels looked at in one optimiser step; with more, a random part in turn.
+LABELS_PER_STEP = 24
+#: Molecules of the base set looked at in one optimiser step.
+BASE_PER_STEP = 2
+#: Part of the weights that each member trains, and the seed of the choice: it is the same in all updates.
+TRAINED_FRACTION = 0.3
+TRAINED_SEED = 241740
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,37 +62,6 @@ class Fit:
     curve: tuple[tuple[int, float, float], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """Several clusters whose atoms stand in one block, so that the networks see them all at once."""
-
-    elements: Tensor
-    aev: Tensor
-    jacobians: tuple[Tensor, ...]
-    sizes: list[int]
-
-
-def make_image(ensemble: AniEnsemble, label: Label) -> Image:
-    """Prepare a label for training; self energies are subtracted in float64.
-
-    Raises:
-        ElementError: the weights do not know an element.
-    """
-    numbers = label.cluster.numbers
-    return Image(
-        features=featurise(ensemble, numbers, label.cluster.positions),
-        energy=label.energy - self_energy_hartree(ensemble.card, numbers) * EV_PER_HARTREE,
-        forces=torch.tensor(label.forces, dtype=ensemble.dtype),
-    )
-
-
-def make_anchor(base: AniEnsemble, features: Features) -> Anchor:
-    """Record what the members of ``base`` say about an unlabelled cluster."""
-    energies, forces = member_energies_and_forces(base, features)
-    scale = EV_PER_HARTREE
-    return Anchor(features=features, energies=(energies * scale).detach(), forces=(forces * scale).detach())
-
-
 def finetune(
     start: AniEnsemble,
     images: Sequence[Image],
@@ -118,6 +69,8 @@ def finetune(
     settings: Learning,
     rng: np.random.Generator,
     bulk: Sequence[Bulk] = (),
+    weights: Floats | None = None,
+    base_set: Sequence[Anchor] = (),
 ) -> Fit:
     """Train a copy of ``start`` until both tolerances hold on all images, or ``max_epochs`` are over.
 
@@ -126,45 +79,122 @@ def finetune(
         images: labelled clusters, at least one.
         anchors: unlabelled clusters; may be empty.
         settings: tolerances, weights, learning rate.
-        rng: draws the anchors of each step.
+        rng: draws labels and anchors of each step.
         bulk: snapshots of the whole system, where it is larger than a cluster.
+        weights: how often each member counts each image, shape (K, n); once by default.
+        base_set: small molecules on which the members are held as on the anchors.
 
     Raises:
-        ValueError: there is no image.
+        ValueError: there is no image, or the weights do not fit.
     """
     if not images:
         raise ValueError("fine-tuning needs at least one label")
-    model = copy.deepcopy(start)
-    optimiser = torch.optim.Adam(model.networks.parameters(), lr=settings.learning_rate)
-    batch = _batch([image.features for image in images])
-    curve = [(0, *_residuals(model, batch, images))]
+    if weights is not None and weights.shape != (start.members, len(images)):
+        raise ValueError(
+            f"bootstrap weights of shape {weights.shape} for {start.members} members, {len(images)} labels"
+        )
+    work = _Work(start, images, anchors, settings, weights, base_set, bulk)
+    optimiser = torch.optim.Adam(work.parameters, lr=settings.learning_rate, fused=True)
+    curve = [(0, *work.residuals())]
     epoch = 0
     while not _within(curve[-1], settings) and epoch < settings.max_epochs:
         _set_rate(optimiser, settings, epoch)
-        optimiser.zero_grad()
-        loss = _label_loss(model, batch, images, settings.energy_weight)
-        if settings.anchor_weight > 0:
-            loss = loss + settings.anchor_weight * _stay(model, anchors, bulk, settings, rng)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+        loss = work.loss(rng)
+        if bulk and settings.anchor_weight > 0:
+            snapshot = bulk[int(rng.integers(len(bulk)))]
+            loss = loss + work.anchor_weight * bulk_loss(work.networks, work.columns, snapshot, rng)
+        work.step(optimiser, loss)
         epoch += 1
         if epoch % MEASURE_EVERY == 0 or epoch == settings.max_epochs:
-            curve.append((epoch, *_residuals(model, batch, images)))
+            curve.append((epoch, *work.residuals()))
             if not math.isfinite(curve[-1][1]):
                 break
-    model.zero_grad(set_to_none=True)
+    model = copy.deepcopy(start)
+    put_back(work.networks, work.columns, model)
     return Fit(ensemble=model, converged=_within(curve[-1], settings), epochs=epoch, curve=tuple(curve))
+
+
+class _Work:
+    """What one fine-tuning works on: bare weights, what is trained of them, and all targets."""
+
+    def __init__(
+        self,
+        start: AniEnsemble,
+        images: Sequence[Image],
+        anchors: Sequence[Anchor],
+        settings: Learning,
+        weights: Floats | None,
+        base_set: Sequence[Anchor],
+        bulk: Sequence[Bulk],
+    ) -> None:
+        held = [*anchors, *base_set] if settings.anchor_weight > 0 else []
+        everything = [*(x.features for x in (*images, *held)), *bulk]
+        self.columns = used_columns([each.aev for each in everything])
+        elements = torch.cat([each.elements for each in everything]).unique().tolist()
+        self.networks: Networks = bare_networks(start, elements, self.columns)
+        # An element without a label has nothing to learn from.
+        labelled = torch.cat([image.features.elements for image in images]).unique().tolist()
+        learning = {z: layers for z, layers in self.networks.items() if z in labelled}
+        self.parameters = [p.requires_grad_(True) for layers in learning.values() for p in layers]
+        self._trained = trained_part(start, learning, self.columns)
+        self._settings = settings
+        self.anchor_weight = settings.anchor_weight / math.sqrt(len(images))
+        self._labels = label_targets(images, self.columns, weights, start.members)
+        self._everything = make_block(self._labels.clusters)
+        stays = [(count, x) for count, x in ((settings.anchors_per_step, anchors), (BASE_PER_STEP, base_set)) if x]
+        parts = [anchor_targets(x, self.columns) for _, x in stays if held]
+        self._targets = joined([self._labels, *parts])
+        #: Where each kind of cluster begins, how many of it there are, are drawn, and what it weighs.
+        self._kinds, start_at = [(0, len(images), LABELS_PER_STEP, 1.0)], len(images)
+        for (count, x), _ in zip(stays, parts, strict=False):
+            self._kinds.append((start_at, len(x), count, self.anchor_weight))
+            start_at += len(x)
+
+    def residuals(self) -> tuple[float, float]:
+        """Force RMSE and largest force residual of the ensemble mean over all images, eV/Å."""
+        _, groups = predict(self.networks, self._everything, create_graph=False)
+        wrong = [f.mean(1) - torch.stack([self._labels.forces[i][0] for i in chosen]) for chosen, f in groups]
+        flat = torch.cat([w.detach().flatten() for w in wrong]).double()
+        return float(flat.square().mean().sqrt()), float(flat.abs().max())
+
+    def loss(self, rng: np.random.Generator) -> Tensor:
+        """Of one optimiser step, bulk left out: clusters of each kind are drawn anew."""
+        chosen: list[int] = []
+        share: list[float] = []
+        for first, available, count, weight in self._kinds:
+            drawn = draw(available, count, rng)
+            chosen += [first + i for i in drawn]
+            share += [weight / len(drawn)] * len(drawn)
+        shares = torch.tensor(share, dtype=self._targets.mean.dtype)
+        return loss_on(self.networks, self._targets, chosen, shares, self._settings.energy_weight)
+
+    def step(self, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+        """Go down the gradient with what is trained."""
+        for p, gradient, part in zip(
+            self.parameters, torch.autograd.grad(loss, self.parameters), self._trained, strict=True
+        ):
+            # The fused optimiser reads memory as it lies.
+            p.grad = (gradient * part).contiguous()
+        optimiser.step()
+
+
+def trained_part(start: AniEnsemble, networks: Networks, columns: Tensor) -> list[Tensor]:
+    """Which weights each member trains, 1 or 0, in the order of the parameters; the same for every update."""
+    found = []
+    for z, layers in networks.items():
+        rng = np.random.default_rng(np.random.SeedSequence([TRAINED_SEED, z]))
+        for i, layer in enumerate(layers):
+            shape = list(layer.shape)
+            if i == 0:
+                shape[1] = start.aev.out_dim
+            part = torch.from_numpy(rng.random(shape, dtype=np.float32) < TRAINED_FRACTION)
+            found.append((part[:, columns] if i == 0 else part).to(layer.dtype))
+    return found
 
 
 def residuals(ensemble: AniEnsemble, images: Sequence[Image]) -> tuple[float, float]:
     """Force RMSE and largest force residual of the ensemble mean over all images, eV/Å."""
-    return _residuals(ensemble, _batch([image.features for image in images]), images)
-
-
-def _residuals(ensemble: AniEnsemble, batch: _Batch, images: Sequence[Image]) -> tuple[float, float]:
-    _, forces = _predict(ensemble, batch, create_graph=False)
-    wrong = torch.cat([(f.mean(0) - i.forces).flatten() for f, i in zip(forces, images, strict=True)]).double()
-    return float(wrong.square().mean().sqrt()), float(wrong.abs().max())
+    return _Work(ensemble, images, (), Learning(), None, (), ()).residuals()
 
 
 def _within(row: tuple[int, float, float], settings: Learning) -> bool:
@@ -176,65 +206,3 @@ def _set_rate(optimiser: torch.optim.Optimizer, settings: Learning, epoch: int) 
     fall = 0.5 * (1.0 + math.cos(math.pi * epoch / settings.max_epochs))
     for group in optimiser.param_groups:
         group["lr"] = settings.learning_rate * (FINAL_RATE_FRACTION + (1.0 - FINAL_RATE_FRACTION) * fall)
-
-
-def _stay(
-    model: AniEnsemble,
-    anchors: Sequence[Anchor],
-    bulk: Sequence[Bulk],
-    settings: Learning,
-    rng: np.random.Generator,
-) -> Tensor:
-    """What it costs to have moved where nothing was labelled, on a random few of the anchors."""
-    loss = torch.zeros((), dtype=model.dtype)
-    if anchors:
-        loss = loss + _anchor_loss(model, _draw(anchors, settings.anchors_per_step, rng), settings.energy_weight)
-    if bulk:
-        loss = loss + settings.energy_weight * bulk_loss(model, bulk[int(rng.integers(len(bulk)))], rng)
-    return loss
-
-
-def _draw(anchors: Sequence[Anchor], count: int, rng: np.random.Generator) -> list[Anchor]:
-    if len(anchors) <= count:
-        return list(anchors)
-    return [anchors[i] for i in np.sort(rng.choice(len(anchors), size=count, replace=False))]
-
-
-def _batch(features: Sequence[Features]) -> _Batch:
-    return _Batch(
-        elements=torch.cat([f.elements for f in features]),
-        aev=torch.cat([f.aev for f in features]),
-        jacobians=tuple(f.jacobian for f in features),
-        sizes=[f.atoms for f in features],
-    )
-
-
-def _predict(ensemble: AniEnsemble, batch: _Batch, *, create_graph: bool) -> tuple[list[Tensor], list[Tensor]]:
-    """Member energies (eV, (K,)) and forces (eV/Å, (K, m, 3)) of each cluster of a batch."""
-    g = batch.aev.expand(ensemble.members, -1, -1).clone().requires_grad_(True)
-    atomic = ensemble.atomic_energies(batch.elements, g)
-    (slopes,) = torch.autograd.grad(atomic.sum(), g, create_graph=create_graph)
-    energies = [e.sum(1) * EV_PER_HARTREE for e in torch.split(atomic, batch.sizes, dim=1)]
-    forces = [
-        -(s.reshape(ensemble.members, -1) @ jacobian).reshape(ensemble.members, -1, 3) * EV_PER_HARTREE
-        for s, jacobian in zip(torch.split(slopes, batch.sizes, dim=1), batch.jacobians, strict=True)
-    ]
-    return energies, forces
-
-
-def _label_loss(ensemble: AniEnsemble, batch: _Batch, images: Sequence[Image], energy_weight: float) -> Tensor:
-    energies, forces = _predict(ensemble, batch, create_graph=True)
-    terms = []
-    for energy, force, image in zip(energies, forces, images, strict=True):
-        per_atom = (energy - image.energy) / image.features.atoms
-        terms.append((force - image.forces).square().mean((1, 2)) + energy_weight * per_atom.square())
-    return torch.stack(terms).mean(0).sum()
-
-
-def _anchor_loss(ensemble: AniEnsemble, anchors: Sequence[Anchor], energy_weight: float) -> Tensor:
-    energies, forces = _predict(ensemble, _batch([a.features for a in anchors]), create_graph=True)
-    terms = []
-    for energy, force, anchor in zip(energies, forces, anchors, strict=True):
-        per_atom = (energy - anchor.energies) / anchor.features.atoms
-        terms.append((force - anchor.forces).square().mean((1, 2)) + energy_weight * per_atom.square())
-    return torch.stack(terms).mean(0).sum()

@@ -26,8 +26,10 @@ class Event:
     """Something that happened, for a person.
 
     Attributes:
-        kind: `start`, `resume`, `stop`, `finish`, `region`, `label`, `label_failed`, `update_accepted`,
-            `update_refused`.
+        kind: `start`, `resume`, `stop`, `finish`, `level` (labels and weights are of different levels of theory),
+            `region`, `label`, `label_failed`, `update_accepted`, `update_refused`, `update_unneeded`, `ramp`, `rewind`,
+            `trust_window` (the run is beyond it and carries on), `calibration` (data as ``Calibration.plain``),
+            `interval` (data `interval` and `horizon`, steps), `sleep` and `wake` of learning.
         message: one line.
         data: numbers behind it, JSON-able.
     """
@@ -54,8 +56,9 @@ class ModelRow:
     """A model that moved the atoms from ``step`` on; ``parent`` is empty for the first.
 
     ``data`` of an update holds `delta_u_kj_per_mol`, `epochs`, `learning_curve` (rows of epoch, force RMSE in eV/Å,
-    largest residual in eV/Å), `labels` (keys), `force_rmse`, `force_maxresid` (re-measured on the saved model, eV/Å),
-    `anchor_shift` (eV/Å), `wall_time_s`.
+    largest residual in eV/Å), `labels` (keys of all trained on), `training_set` (the same and more, by where
+    it came from), `wall_time_s`, and what the gate found (``learning.gate.Verdict``), among it `force_rmse` and
+    `force_maxresid` (re-measured on the saved model, eV/Å) and `anchor_shift` (eV/Å).
     """
 
     id: str
@@ -68,10 +71,19 @@ class ModelRow:
 class LabelRow:
     """A label with its prequential score: what ``model`` predicted before it was trained on the label.
 
-    ``data`` holds `parents` (atom indices), `core` (which of them are core, booleans), `sigma` (eV/Å per atom),
-    `error` (norm of the force residual per atom, eV/Å), `force_rmse`, `force_maxresid`, `force_rmse_start` (eV/Å; of
-    the model that the run began with, to see whether learning helped), `energy_error_eV`,
-    `wall_time_s`, `rung`, `reused` (whether it came from the store).
+    ``step`` is that of the frame that the cluster was cut from. ``data`` holds
+
+    - of the cluster: `parents` (atom indices), `core` (which of them are core, booleans), `elements` (atomic numbers);
+    - of the model: `sigma` (eV/Å per atom, null for a link atom), `error` (norm of the force residual per atom, eV/Å),
+      `force_rmse`, `force_maxresid`, `force_rmse_start` (eV/Å; of the model that the run began with, to see whether
+      learning helped), `energy_error_eV`;
+    - of what was known before: `expected`, `bound` (force error per atom by the calibration so far, eV/Å; null for a
+      model of one member), `novelty` (per atom), `shadow` (`model` and `force_rmse`, eV/Å, of the last refused
+      candidate; null where there is none);
+    - of the occasion: `trigger` (`event`, `periodic`, `stop`, `random`), `looked_at` (step of the look that asked for
+      it), `interval` (N then, steps), `held_out` (never trained on), `steps_since` (steps since the labels that the
+      model last learned from, null before the first);
+    - of the calculation: `wall_time_s`, `rung`, `reused` (whether it came from the store).
     """
 
     key: str

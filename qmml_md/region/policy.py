@@ -100,21 +100,70 @@ class ThresholdPolicy:
         Raises:
             RegionError: σ is not finite, or the seed molecule has more atoms than the region may have.
         """
+        hot = self._hot(disagreement, previous, molecules)
+        chosen = np.zeros(int(molecules.molecule_of.max(initial=-1)) + 1, dtype=bool)
+        if hot.any():
+            heat = _heat(hot, disagreement, molecules)
+            seed = self._seed(heat, np.unique(molecules.molecule_of[previous.core]))
+            self._grow(chosen, seed, hot, positions, molecules)
+        inside = chosen[molecules.molecule_of]
+        return _successor(previous, np.flatnonzero(hot & inside), np.flatnonzero(inside))
+
+    def hot_places(
+        self, disagreement: Floats, previous: Region, positions: Floats, molecules: Molecules, *, count: int
+    ) -> tuple[Region, ...]:
+        """Up to ``count`` regions of one frame that share no atom, to be labelled one by one.
+
+        The first is that of ``select``. Each further one is what would be chosen if the places before it were cold,
+        from the hottest molecule on that none of them holds. A place that would take a molecule of an earlier one is
+        left out: without it the cluster would lack a neighbour. So is a molecule that is larger than the limit.
+
+        Args:
+            disagreement: σ of each atom, eV/Å, shape (n,).
+            previous: the region so far.
+            positions: nm, shape (n, 3), now.
+            molecules: what is simulated; its box is the box now.
+            count: most regions.
+
+        Returns:
+            Regions with the epoch of the first, hottest first after it; none where no atom is hot.
+
+        Raises:
+            RegionError: as for ``select``.
+        """
+        first = self.select(disagreement, previous, positions, molecules)
+        if count < 1 or not len(first.core):
+            return ()
+        places = [first]
+        hot = self._hot(disagreement, previous, molecules)
+        sizes = np.bincount(molecules.molecule_of)
+        taken = np.zeros(len(sizes), dtype=bool)
+        taken[molecules.molecule_of[first.atoms]] = True
+        heat = _heat(hot, disagreement, molecules)
+        for seed in np.argsort(-heat, kind="stable"):
+            if len(places) == count or not np.isfinite(heat[seed]):
+                break
+            if taken[seed] or sizes[seed] > self.max_atoms:
+                continue
+            chosen, open_ = np.zeros(len(sizes), dtype=bool), hot & ~taken[molecules.molecule_of]
+            self._grow(chosen, int(seed), open_, positions, molecules)
+            if not (chosen & taken).any():
+                taken |= chosen
+                inside = chosen[molecules.molecule_of]
+                core, atoms = np.flatnonzero(open_ & inside), np.flatnonzero(inside)
+                places.append(Region(core=core, atoms=atoms, epoch=first.epoch))
+        return tuple(places)
+
+    def _hot(self, disagreement: Floats, previous: Region, molecules: Molecules) -> Flags:
+        """Whether each atom is hot, shape (n,)."""
         if disagreement.shape != (molecules.size,) or not np.isfinite(disagreement).all():
             raise RegionError(
                 f"the disagreement of {molecules.size} atoms is not {molecules.size} finite numbers",
                 cure="the dynamics has probably blown up: use a smaller time step, or minimise first",
             )
-        hot = disagreement >= self.enter_eV_per_A
+        hot: Flags = disagreement >= self.enter_eV_per_A
         hot[previous.core] |= disagreement[previous.core] >= self.stay_eV_per_A
-        chosen = np.zeros(int(molecules.molecule_of.max(initial=-1)) + 1, dtype=bool)
-        if hot.any():
-            heat = np.full(len(chosen), -np.inf)
-            np.maximum.at(heat, molecules.molecule_of[hot], disagreement[hot])
-            seed = self._seed(heat, np.unique(molecules.molecule_of[previous.core]))
-            self._grow(chosen, seed, hot, positions, molecules)
-        inside = chosen[molecules.molecule_of]
-        return _successor(previous, np.flatnonzero(hot & inside), np.flatnonzero(inside))
+        return hot
 
     def _seed(self, heat: Floats, incumbents: Ints) -> int:
         """The molecule to grow from: σ of the hottest core atom of each molecule, -inf for none, decides."""
@@ -160,6 +209,13 @@ class ThresholdPolicy:
         result = np.full(int(molecules.molecule_of.max()) + 1, np.inf)
         np.minimum.at(result, molecules.molecule_of, np.sqrt(shortest))
         return result
+
+
+def _heat(hot: Flags, disagreement: Floats, molecules: Molecules) -> Floats:
+    """σ of the hottest hot atom of each molecule, eV/Å, -inf for none, shape (number of molecules,)."""
+    heat = np.full(int(molecules.molecule_of.max(initial=-1)) + 1, -np.inf)
+    np.maximum.at(heat, molecules.molecule_of[hot], disagreement[hot])
+    return heat
 
 
 def _successor(previous: Region, core: Ints, atoms: Ints) -> Region:

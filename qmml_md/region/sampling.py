@@ -4,14 +4,14 @@ import numpy as np
 
 from ..system.molecules import Ints, Molecules
 from .cluster import Cluster, cut_cluster
-from .policy import RegionPolicy, empty_region
+from .policy import Region, RegionPolicy, empty_region
 
 #: A disagreement above every threshold.
 BEYOND_DOUBT_EV_PER_A = 1e9
 
 
-def cluster_around(atom: int, molecules: Molecules, policy: RegionPolicy) -> Cluster:
-    """The cluster that the policy would choose if this atom alone were in doubt.
+def region_around(atom: int, molecules: Molecules, policy: RegionPolicy) -> Region:
+    """The region that the policy would choose if this atom alone were in doubt.
 
     Args:
         atom: index of the atom.
@@ -23,7 +23,16 @@ def cluster_around(atom: int, molecules: Molecules, policy: RegionPolicy) -> Clu
     """
     alone = np.zeros(molecules.size)
     alone[atom] = BEYOND_DOUBT_EV_PER_A
-    region = policy.select(alone, empty_region(), molecules.positions, molecules)
+    return policy.select(alone, empty_region(), molecules.positions, molecules)
+
+
+def cluster_around(atom: int, molecules: Molecules, policy: RegionPolicy) -> Cluster:
+    """The cluster of ``region_around``.
+
+    Raises:
+        RegionError: the atom's molecule does not fit into a region.
+    """
+    region = region_around(atom, molecules, policy)
     electrons = int(molecules.numbers[region.atoms].sum() - molecules.formal_charge[region.atoms].sum())
     return cut_cluster(molecules, molecules.positions, region.atoms, multiplicity=1 + electrons % 2)
 

@@ -2,16 +2,25 @@
 
 import os
 import signal
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from qmml_md.config import Config
+from qmml_md.config import Config, Learning
+from qmml_md.engine import learner
 from qmml_md.engine.progress import Silent, Status
+from qmml_md.ensemble.model import AniEnsemble
+from qmml_md.learning.evidence import Evidence
+from qmml_md.learning.gate import Verdict, judge
 from qmml_md.records.run_directory import RunDirectory, read_trajectory
 
 ROOT = Path(__file__).resolve().parents[2]
+#: Events that say how a run learns and looks; none of them depends on who watched or interrupted it.
+RHYTHM = ("calibration", "interval", "sleep", "wake", "trust_window", "rewind")
 
 
 def configuration(**changes: dict) -> Config:
@@ -24,7 +33,14 @@ def configuration(**changes: dict) -> Config:
             "platform": "Reference",
         },
         "dynamics": {"integrator": "langevin", "timestep_fs": 0.25, "steps": 60, "equilibration_steps": 20},
-        "region": {"check_every_steps": 20, "enter_eV_per_A": 0.02, "stay_eV_per_A": 0.01},
+        # One label at each look, and looks at an even pace, unless a test asks for more.
+        "region": {
+            "check_every_steps": 20,
+            "enter_eV_per_A": 0.02,
+            "stay_eV_per_A": 0.01,
+            "labels_per_trigger": 1,
+            "adapt_interval": False,
+        },
         "reference": {"method": "hf", "basis": "sto-3g", "density_fit": False, "max_labels": 1},
         # A random network cannot reach ANI's tolerance on another level of theory; these let it learn something.
         "learning": {
@@ -35,6 +51,8 @@ def configuration(**changes: dict) -> Config:
             "max_anchor_shift_eV_per_A": 5.0,
             "anchor_weight": 0.01,
             "energy_weight": 0.01,
+            "bootstrap": False,
+            "require_tolerance": True,
         },
         "output": {"frame_every_steps": 5, "commit_every_steps": 20},
     }
@@ -72,16 +90,56 @@ def everything(run: RunDirectory) -> dict[str, object]:
             "voided": [(e.step, str(e.account), e.before, e.after) for e in database.entries(void=True)],
             "models": [(m.id, m.step) for m in database.models()],
             "labels": [x.key for x in database.labels()],
+            "scores": [(x.step, {k: v for k, v in x.data.items() if k != "wall_time_s"}) for x in database.labels()],
+            "rhythm": [(e.step, e.kind, e.data) for e in database.events() if e.kind in RHYTHM],
             "regions": [(r.epoch, r.step, r.atoms) for r in database.regions()],
         }
     finally:
         database.close()
 
 
+def judge_leniently(
+    candidate: AniEnsemble, current: AniEnsemble, base: AniEnsemble, evidence: Evidence, settings: Learning
+) -> Verdict:
+    """The gate's numbers, and of its rules those alone that do not ask a model to keep what it knew before."""
+    verdict = judge(candidate, current, base, evidence, settings)
+    fits = (
+        verdict.force_rmse <= settings.force_rmse_eV_per_A
+        and verdict.force_maxresid <= settings.force_maxresid_eV_per_A
+        and not verdict.anchor_shift > settings.max_anchor_shift_eV_per_A
+    )
+    accepted = verdict.accepted or fits
+    return replace(verdict, accepted=accepted, reasons=() if accepted else verdict.reasons)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_to_forget() -> Iterator[None]:
+    """A random network knows nothing that it could forget, has no repulsive wall, and moves far to learn anything."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(learner, "judge", judge_leniently)
+        yield
+
+
+def looks(run: RunDirectory) -> list[int]:
+    """Steps at which the run looked: those of the frames that have a disagreement."""
+    frames = read_trajectory(run).frames
+    return frames.step[np.isfinite(frames.disagreement).all(axis=1)].tolist()
+
+
 @pytest.fixture(scope="session")
 def small() -> SimpleNamespace:
-    """What the tests of small runs share: ``configuration``, ``everything``, ``StopAt``."""
-    return SimpleNamespace(configuration=configuration, everything=everything, StopAt=StopAt)
+    """What the tests of small runs share: ``configuration``, ``everything``, ``StopAt``, ``looks``."""
+    return SimpleNamespace(configuration=configuration, everything=everything, StopAt=StopAt, looks=looks)
+
+
+@pytest.fixture(scope="session")
+def two_waters(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Two water molecules 6 Å apart, in vacuum: labels of one of them take a tenth of a second."""
+    path = tmp_path_factory.mktemp("waters") / "waters.xyz"
+    one = [("O", 0.0, 0.0, 0.0), ("H", 0.957, 0.0, 0.0), ("H", -0.24, 0.927, 0.0)]
+    atoms = [f"{name} {x + away} {y} {z}" for away in (0.0, 6.0) for name, x, y, z in one]
+    path.write_text("\n".join(["6", 'Properties=species:S:1:pos:R:3 pbc="F F F"', *atoms, ""]))
+    return str(path)
 
 
 @pytest.fixture

@@ -1,0 +1,163 @@
+"""Places that a label could be computed for: where doubt is largest in each frame of the stretch just run, and now."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..ensemble.disagreement import disagreement, member_forces
+from ..errors import LabelError, RegionError
+from ..learning.features import featurise
+from ..learning.selection import Candidate, choose
+from ..reference.cost import estimate
+from ..region.cluster import Cluster, cut_cluster
+from ..region.policy import Region, empty_region
+from ..region.sampling import random_atom, region_around
+from ..system.molecules import Floats, Molecules
+from .parts import Parts
+from .state import State
+
+#: Cost of what cannot be labelled, s.
+BEYOND_ANY_BUDGET_S = 1e12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sight:
+    """One place of one frame.
+
+    Attributes:
+        step: of the frame.
+        sigma: disagreement of all atoms then, eV/Å, shape (n,).
+        region: around the place.
+        cluster: to be labelled.
+    """
+
+    step: int
+    sigma: Floats
+    region: Region
+    cluster: Cluster
+
+    @property
+    def doubt(self) -> float:
+        """Largest disagreement of the place, eV/Å."""
+        return float(self.sigma[self.region.core].max())
+
+
+def places_now(parts: Parts, state: State, now: Molecules, sigma: Floats) -> list[Sight]:
+    """The region now, or what is around the most doubtful atom, and other hot places apart from it.
+
+    Args:
+        parts: of the run.
+        state: of the run.
+        now: positions and box.
+        sigma: disagreement, eV/Å, shape (n,).
+
+    Raises:
+        RegionError: charge and multiplicity do not fit a place.
+    """
+    found = [state.region] if len(state.region.core) else [region_around(state.hottest, now, parts.policy)]
+    most = parts.config.region.clusters_per_frame
+    if most > 1 and len(state.region.core):
+        found = list(parts.policy.hot_places(sigma, state.region, now.positions, now, count=most)) or found
+    return [_sight(parts, state.step, now, sigma, region) for region in found]
+
+
+def places_before(parts: Parts, *, hot_only: bool) -> list[Sight]:
+    """The most doubtful place of each remembered frame of the stretch.
+
+    Args:
+        parts: of the run.
+        hot_only: leave out frames in which no atom reaches the threshold down to which a core atom stays core.
+
+    Returns:
+        In the order of time; a frame is left out where charge and multiplicity do not fit.
+    """
+    found = []
+    for step, then in parts.stretch:
+        sigma = _disagreement(parts, then)
+        if hot_only and sigma.max() < parts.policy.stay_eV_per_A:
+            continue
+        region = parts.policy.select(sigma, empty_region(), then.positions, then)
+        if not len(region.core):
+            region = region_around(int(sigma.argmax()), then, parts.policy)
+        try:
+            found.append(_sight(parts, step, then, sigma, region))
+        except RegionError:
+            # One place less to choose from. The place of now is what must be labelled, and its failure is told.
+            continue
+    return found
+
+
+def random_places(parts: Parts, state: State, now: Molecules, sigma: Floats, count: int) -> list[Sight]:
+    """Random atoms of random frames of the stretch and of now, no frame twice while there are others.
+
+    Args:
+        parts: of the run.
+        state: of the run.
+        now: positions and box.
+        sigma: disagreement now, eV/Å, shape (n,).
+        count: how many.
+
+    Raises:
+        RegionError: charge and multiplicity do not fit a place.
+    """
+    frames = [*parts.stretch, (state.step, now)]
+    order = [int(i) for _ in range(-(-count // len(frames))) for i in parts.rng.permutation(len(frames))][:count]
+    found = []
+    for i in order:
+        step, then = frames[i]
+        region = region_around(random_atom(parts.kinds, parts.rng), then, parts.policy)
+        doubt = sigma if step == state.step else _disagreement(parts, then)
+        found.append(_sight(parts, step, then, doubt, region))
+    return found
+
+
+def pick(parts: Parts, sights: list[Sight], *, count: int, first: bool) -> list[Sight]:
+    """Choose what to label: disagreement and diversity, within the budget of a trigger.
+
+    Args:
+        parts: of the run.
+        sights: all places, that of now first.
+        count: most labels.
+        first: whether the first place is taken whatever the others are; it is free.
+    """
+    budget, cost = parts.config.region.label_budget_s, _cost(parts)
+    if len(sights) <= 1 or (first and count == 1):
+        return sights[:count]
+    with parts.journal.timings.measure("selection"):
+        base = parts.learner.base
+        features = [featurise(base, each.cluster.numbers, each.cluster.positions) for each in sights]
+        known = parts.learner.features()
+        taken = sights[:1] if first else []
+        if first and budget is not None:
+            budget = max(0.0, budget - cost(sights[0].cluster))
+        candidates = [
+            Candidate(step=each.step, cluster=each.cluster, doubt=each.doubt, features=one)
+            for each, one in zip(sights, features, strict=True)
+        ]
+        # The place that is taken stays among the candidates: choosing looks at all that a label stands for.
+        labelled = [*known, *features[: len(taken)]]
+        chosen = choose(candidates, labelled, count=count - len(taken), budget_s=budget, cost=cost)
+    return [*taken, *(sights[i] for i in chosen)]
+
+
+def _cost(parts: Parts) -> Callable[[Cluster], float]:
+    def seconds(cluster: Cluster) -> float:
+        try:
+            return estimate(cluster.numbers, parts.config.reference).seconds
+        except LabelError:
+            # What cannot be labelled is never worth it; the label itself would say why.
+            return BEYOND_ANY_BUDGET_S
+
+    return seconds
+
+
+def _disagreement(parts: Parts, frame: Molecules) -> Floats:
+    with parts.journal.timings.measure("disagreement"):
+        return disagreement(member_forces(parts.surface.ensemble, frame.numbers, frame.positions, frame.box))
+
+
+def _sight(parts: Parts, step: int, frame: Molecules, sigma: Floats, region: Region) -> Sight:
+    settings = parts.config.reference
+    cluster = cut_cluster(
+        frame, frame.positions, region.atoms, charge=settings.charge, multiplicity=settings.multiplicity
+    )
+    return Sight(step=step, sigma=sigma, region=region, cluster=cluster)
