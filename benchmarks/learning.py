@@ -1,7 +1,8 @@
 """Learning that generalises: error after an update, safety, cost, calibration, picking (L1 … L8).
 
 ``python benchmarks/learning.py --json learning.json`` measures everything on the labels in ``tests/data/quantum``
-(about a quarter of an hour on two cores); ``--only L3 L5`` chooses; ``--quick`` is the small form that the tests run.
+(about a quarter of an hour on two cores); ``--only L3 L5`` chooses, ``--only V`` shows what else was tried, ``--quick``
+is the small form that the tests run.
 
 ``--series FILE.extxyz`` (labels in the order of time; the last 3/8 are held out) and ``--fine FILE.extxyz`` (finely
 spaced, with ``time_fs`` in each frame) take any other molecule, whose goals are ratios to the untrained model.
@@ -14,13 +15,13 @@ from pathlib import Path
 
 from figures import Figure, parser, publish
 
-NAMES = tuple(f"L{k}" for k in range(1, 9))
+NAMES = (*(f"L{k}" for k in range(1, 9)), "V")
 
 
 def main() -> None:
     """Measure, print, write."""
     options = parser(__doc__ or "")
-    options.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="L", help="L1 … L8")
+    options.add_argument("--only", nargs="+", choices=NAMES, default=NAMES[:-1], metavar="L", help="L1 … L8, V")
     options.add_argument("--series", type=Path, metavar="FILE", help="another molecule: labels in the order of time")
     options.add_argument("--fine", type=Path, metavar="FILE", help="another molecule: a finely spaced series")
     options.add_argument("--temperature-K", type=float, default=400.0, help="of our own unlabelled frames, for both")
@@ -47,6 +48,7 @@ def _own(quick: bool) -> Jobs:
     import doubt
     import picking
     import safety
+    import variants
     from common import ETHANOL, FINE, WATER
 
     return [
@@ -58,6 +60,7 @@ def _own(quick: bool) -> Jobs:
         (("L6",), lambda: cost.figures(quick=quick)),
         (("L7",), lambda: doubt.figures(quick=quick)),
         (("L8",), lambda: picking.figures(quick=quick)),
+        (("V",), variants.figures),
     ]
 
 

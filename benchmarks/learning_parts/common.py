@@ -31,8 +31,8 @@ WATER = DATA / "water5_350K_wb97x_631gd.extxyz"
 FINE = DATA / "ethanol_300K_fine_wb97x_631gd.extxyz"
 #: Temperature of our own unlabelled frames, K; of other series, what is asked for.
 TEMPERATURES = {ETHANOL: 450.0, WATER: 350.0, FINE: 300.0}
-#: What is labelled lies in this first part of a series; the rest is looked at last.
-FIRST_PART = 5 / 8
+#: What is labelled lies in this first part of a series, 40 frames of the waters; the rest is looked at last.
+FIRST_PART, WATER_FIRST = 5 / 8, 40
 #: Unlabelled frames of our own, and steps of 0.5 fs between them.
 FRAMES, SPACING = 60, 40
 
@@ -46,6 +46,7 @@ class Series:
     """Labels in the order of time, and unlabelled frames of the same molecules.
 
     Attributes:
+        path: of the file.
         name: for a person.
         atoms: the frames.
         labels: one for each.
@@ -54,6 +55,7 @@ class Series:
         unlabelled: clusters that our own dynamics made, on the starting model, from the first frame.
     """
 
+    path: Path
     name: str
     atoms: list[Atoms]
     labels: list[Label]
@@ -64,7 +66,7 @@ class Series:
     @property
     def first(self) -> int:
         """Number of frames that may be labelled."""
-        return int(len(self.labels) * FIRST_PART)
+        return WATER_FIRST if self.path == WATER else int(len(self.labels) * FIRST_PART)
 
     @property
     def test(self) -> list[int]:
@@ -91,6 +93,7 @@ def read(path: Path, temperature_K: float | None = None) -> Series:
     labels = [_label(atoms, f"{path.stem}/{i}") for i, atoms in enumerate(frames)]
     wanted = temperature_K or TEMPERATURES.get(path, 400.0)
     return Series(
+        path=path,
         name=path.stem.removesuffix("_wb97x_631gd").replace("_", " "),
         atoms=frames,
         labels=labels,
@@ -190,7 +193,9 @@ def train(
         anchors_for(series, labelled) if anchors is None else anchors,
         settings,
         np.random.default_rng(seed),
-        weights=bootstrap([series.labels[i].key for i in labelled], base().members, seed),
+        weights=bootstrap([series.labels[i].key for i in labelled], base().members, seed)
+        if settings.bootstrap
+        else None,
         base_set=base_anchors(),
     )
 

@@ -153,7 +153,9 @@ def _label(parts: Parts, state: State, sights: list[Sight]) -> list[Labelled]:
         except LabelError as error:
             _failed(parts, state, failure(error), sight.region.atoms.tolist())
             continue
-        if all(label.key != each.label.key for each in found):
+        # A label of an earlier run that comes again tells nothing new of the model.
+        fresh = not parts.learner.knows(label) and all(label.key != each.label.key for each in found)
+        if fresh:
             found.append(Labelled(sight=sight, label=label, reused=reused))
     return found
 

@@ -11,13 +11,14 @@ from ..config import Config
 from ..ensemble.model import AniEnsemble
 from ..ensemble.weights import load, store
 from ..errors import LabelError, RegionError, RunDirectoryError
-from ..learning.anchors import AnchorPool
+from ..learning.anchors import FEATURE_BYTES, AnchorPool, base_anchors
 from ..learning.base_set import anchor_set, probe_set
 from ..learning.evidence import Evidence, record_of
-from ..learning.features import Features, featurise
+from ..learning.feature_store import FeatureStore
+from ..learning.features import Features
 from ..learning.finetune import Fit, finetune
 from ..learning.gate import Verdict, judge
-from ..learning.images import Anchor, Image, make_anchor, make_image
+from ..learning.images import Anchor, Image, make_image
 from ..learning.novelty import Novelty, make_novelty
 from ..learning.training_set import TrainingSet
 from ..records.rows import LabelRow
@@ -94,14 +95,14 @@ class Learner:
         self._store = LabelStore(run.labels)
         self._make_reference = reference
         self._reference = StoredReference(reference(), self._store)
-        self._images: list[Image] = []
+        self._kept = FeatureStore(FEATURE_BYTES)
         self._features: dict[str, Features] = {}
         self._shapes: set[tuple[bytes, bytes]] = set()
         self.labels: list[Label] = []
         self.held_out: list[Label] = []
         self.shadows = Shadows(run, config.ensemble.precision)
         larger = molecules.size > config.region.max_qm_atoms
-        self.pool = AnchorPool(base, config.learning.anchor_frames, hold_bulk=larger)
+        self.pool = AnchorPool(base, config.learning.anchor_frames, hold_bulk=larger, features=self._kept)
         self._novelty: Novelty | None = None
         self._base_set: list[Anchor] | None = None
 
@@ -169,8 +170,9 @@ class Learner:
         with self._timings.measure("training"):
             weights = seen.weights(current.members) if settings.bootstrap else None
             anchors, bulk = self.pool.anchors(), self.pool.bulk()
-            base_set = self._base_anchors()
-            fit = finetune(current, self._images, anchors, settings, self._rng, bulk, weights, base_set)
+            if self._base_set is None:
+                self._base_set = base_anchors(self.base)
+            fit = finetune(current, self._images(), anchors, settings, self._rng, bulk, weights, self._base_set)
             model_id, new = store(fit.ensemble, self._run.models)
             candidate = load(str(self._run.model(model_id)), self._config.ensemble.precision)
         with self._timings.measure("gate"):
@@ -215,22 +217,26 @@ class Learner:
             raise ValueError(f"held-out labels would be trained on: {', '.join(key[:12] for key in leaked)}")
         return found
 
-    def _base_anchors(self) -> list[Anchor]:
-        """The half of the base set that may be trained on, with what the starting model says of it; made once."""
-        if self._base_set is None:
-            base, clusters = self.base, anchor_set(self.base.card)
-            self._base_set = [make_anchor(base, featurise(base, c.numbers, c.positions)) for c in clusters]
-        return self._base_set
+    def _images(self) -> list[Image]:
+        """Everything that is trained on."""
+        return [make_image(self.base, label, self._all_features(label)) for label in self.labels]
+
+    def _all_features(self, label: Label) -> Features:
+        return self._kept.get(self.base, label.cluster.numbers, label.cluster.positions)
 
     def novelty(self, label: Label) -> Floats:
         """How far each atom of a label is from what was trained on, shape (m,)."""
         if self._novelty is None:
             self._novelty = make_novelty([self._features[known.key] for known in self.labels])
-        return self._novelty.score(featurise(self.base, label.cluster.numbers, label.cluster.positions))
+        return self._novelty.score(self._all_features(label))
 
     def model(self, model_id: str) -> AniEnsemble:
         """A model that the run moved on before."""
         return load(str(self._run.model(model_id)), self._config.ensemble.precision)
+
+    def knows(self, label: Label) -> bool:
+        """Whether this label is trained on or held out already."""
+        return label.key in self._features
 
     def remember(self, label: Label, *, held_out: bool) -> None:
         """Train on this label from now on, or never."""
@@ -240,15 +246,14 @@ class Learner:
         for pool in (self.pool.training, self.pool.held_out):
             # What is labelled is no longer to be held at what the starting model said.
             pool.kept[:] = [cluster for cluster in pool.kept if _shape(cluster) not in self._shapes]
-        image = make_image(self.base, label)
+        features = self._all_features(label)
         # Choosing and novelty ask for the features alone; their derivatives are a hundred times as large.
-        self._features[label.key] = replace(image.features, jacobian=image.features.jacobian.new_zeros(0, 0))
+        self._features[label.key] = replace(features, jacobian=features.jacobian.new_zeros(0, 0))
         if held_out:
             self.held_out.append(label)
             return
         self._novelty = None
         self.labels.append(label)
-        self._images.append(image)
 
 
 def _shape(cluster: Cluster) -> tuple[bytes, bytes]:

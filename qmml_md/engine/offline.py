@@ -16,13 +16,13 @@ from ..config_file import load_config
 from ..ensemble.model import AniEnsemble, self_energy_hartree, set_threads
 from ..ensemble.weights import load, store
 from ..errors import RunDirectoryError
-from ..learning.anchors import AnchorPool
+from ..learning.anchors import AnchorPool, base_anchors
 from ..learning.base_set import probe_set
 from ..learning.evidence import Evidence, pooled_rmse, record_of
 from ..learning.finetune import Fit, finetune
 from ..learning.gate import Verdict, cluster_energy_and_forces, judge
 from ..learning.images import make_image
-from ..learning.training_set import TrainingSet
+from ..learning.training_set import bootstrap
 from ..records.rows import LabelRow, ModelRow
 from ..records.run_directory import RunDirectory
 from ..reference.label import Label
@@ -177,10 +177,10 @@ def train_offline(
     stage(f"features of {len(material.labels)} labels and {len(pool.training.kept)} anchors")
     start = material.final if from_final else material.base
     images, anchors, bulk = [make_image(material.base, x) for x in material.labels], pool.anchors(), pool.bulk()
-    seen = TrainingSet(labels=material.labels, reservoir=tuple(pool.training.kept), seed=config.dynamics.seed)
-    weights = seen.weights(start.members) if settings.bootstrap else None
+    keys = [label.key for label in material.labels]
+    weights = bootstrap(keys, start.members, config.dynamics.seed) if settings.bootstrap else None
     stage(f"training on {len(images)} labels, {settings.max_epochs} epochs at most")
-    fit = finetune(start, images, anchors, settings, rng, bulk, weights)
+    fit = finetune(start, images, anchors, settings, rng, bulk, weights, base_anchors(material.base))
     stage(f"{fit.epochs} epochs done; measuring what was saved")
     with tempfile.TemporaryDirectory() as folder:
         model_id, _ = store(fit.ensemble, Path(folder))

@@ -24,6 +24,7 @@ class Origin:
         weights: file of its final model.
         labels: keys of its labels in order, those of ``held_out`` left out.
         held_out: keys of its labels that were never trained on.
+        checkpoint: its last one, for the unlabelled clusters; None if there is none.
     """
 
     run: RunDirectory
@@ -34,6 +35,7 @@ class Origin:
     weights: Path
     labels: tuple[str, ...]
     held_out: tuple[str, ...]
+    checkpoint: Path | None
 
     def name(self) -> str:
         """In the form that the command line takes."""
@@ -50,6 +52,7 @@ def read_origin(root: Path, step: int) -> Origin:
     database = run.open_database()
     try:
         segments, models, labels = database.segments(), database.models(), database.labels()
+        last = database.last_checkpoint()
     finally:
         database.close()
     if not segments or not models:
@@ -72,6 +75,7 @@ def read_origin(root: Path, step: int) -> Origin:
                     weights=weights.resolve(),
                     labels=tuple(dict.fromkeys(x.key for x in labels if not x.data.get("held_out"))),
                     held_out=tuple(dict.fromkeys(x.key for x in labels if x.data.get("held_out"))),
+                    checkpoint=None if last is None else run.checkpoint(last[0]),
                 )
     raise RunDirectoryError(
         f"the run in {root} stores no frame at step {step}",

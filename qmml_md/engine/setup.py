@@ -89,6 +89,9 @@ def begin(
             prepare(parts, run.state, wish)
         else:
             parts.simulation.place(origin.positions, origin.velocities, molecules.box)
+            if origin.checkpoint is not None:
+                # Labels without anchors would be learned by heart.
+                refill(parts.learner.pool, read_checkpoint(origin.checkpoint), molecules)
             parts.learner.recall(origin.labels, origin.held_out)
         run.attend()
     except BaseException:

@@ -72,7 +72,7 @@ def make_block(clusters: Sequence[Lean]) -> Block:
     for i, size in enumerate(sizes.tolist()):
         groups.setdefault(size, []).append(i)
     return Block(
-        aev={int(z): aev[order[elements[order] == z]] for z in elements.unique()},
+        aev={int(z): aev[order[elements[order] == z]] for z in torch.unique(elements)},
         place=torch.argsort(order),
         cluster=torch.repeat_interleave(torch.arange(len(clusters)), sizes)[order],
         sizes=sizes,
@@ -105,8 +105,7 @@ def put_back(networks: Networks, columns: Tensor, model: AniEnsemble) -> None:
 
 
 def _layers(model: AniEnsemble, element: int) -> list[StackedLinear]:
-    network = model.networks[element]
-    return [*network.hidden, network.last]  # type: ignore[union-attr, list-item, misc]
+    return [layer for layer in model.networks[element].modules() if isinstance(layer, StackedLinear)]
 
 
 def predict(networks: Networks, block: Block, *, create_graph: bool) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:

@@ -27,6 +27,7 @@ from ..ensemble.model import AniEnsemble
 from ..system.molecules import Floats
 from .block import Networks, bare_networks, make_block, predict, put_back, used_columns
 from .bulk import Bulk, bulk_loss
+from .features import Features
 from .images import Anchor, Image
 from .loss import anchor_targets, draw, joined, label_targets, loss_on
 
@@ -128,12 +129,13 @@ class _Work:
         bulk: Sequence[Bulk],
     ) -> None:
         held = [*anchors, *base_set] if settings.anchor_weight > 0 else []
-        everything = [*(x.features for x in (*images, *held)), *bulk]
+        clusters = [*(image.features for image in images), *(anchor.features for anchor in held)]
+        everything: list[Features | Bulk] = [*clusters, *bulk]
         self.columns = used_columns([each.aev for each in everything])
-        elements = torch.cat([each.elements for each in everything]).unique().tolist()
+        elements = torch.unique(torch.cat([each.elements for each in everything])).tolist()
         self.networks: Networks = bare_networks(start, elements, self.columns)
         # An element without a label has nothing to learn from.
-        labelled = torch.cat([image.features.elements for image in images]).unique().tolist()
+        labelled = torch.unique(torch.cat([image.features.elements for image in images])).tolist()
         learning = {z: layers for z, layers in self.networks.items() if z in labelled}
         self.parameters = [p.requires_grad_(True) for layers in learning.values() for p in layers]
         self._trained = trained_part(start, learning, self.columns)

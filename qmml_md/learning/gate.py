@@ -179,7 +179,8 @@ def _unseen(start: float, before: float, after: float, evidence: Evidence, setti
 def _moved(scores: _Scores, shift: float, evidence: Evidence, settings: Learning) -> list[str]:
     """How far the forces went where nothing was labelled."""
     if not evidence.unlabelled:
-        return []
+        unseen = evidence.held_out or len(evidence.record) >= RECORD_SPEAKS_FROM
+        return [] if unseen else ["there is neither an unseen label nor an unlabelled cluster to judge by"]
     found, error = [], _error(scores)
     blind = not evidence.held_out and len(evidence.record) < RECORD_SPEAKS_FROM
     limit = (BLIND_SHIFT_OF_ERROR if blind else SHIFT_OF_ERROR) * error

@@ -41,15 +41,20 @@ class Anchor:
     forces: Tensor
 
 
-def make_image(ensemble: AniEnsemble, label: Label) -> Image:
+def make_image(ensemble: AniEnsemble, label: Label, features: Features | None = None) -> Image:
     """Prepare a label for training; self energies are subtracted in float64.
+
+    Args:
+        ensemble: the model that is to learn it.
+        label: energy and forces of a cluster.
+        features: of the cluster, if they are known.
 
     Raises:
         ElementError: the weights do not know an element.
     """
     numbers = label.cluster.numbers
     return Image(
-        features=featurise(ensemble, numbers, label.cluster.positions),
+        features=features or featurise(ensemble, numbers, label.cluster.positions),
         energy=label.energy - self_energy_hartree(ensemble.card, numbers) * EV_PER_HARTREE,
         forces=torch.tensor(label.forces, dtype=ensemble.dtype),
     )

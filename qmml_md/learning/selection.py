@@ -124,7 +124,9 @@ def _greedy(
     chosen: list[int] = []
     total, spent = 0.0, 0.0
     while len(chosen) < count:
-        open_ = (_largest(current, owner, len(features)) > SAME_GEOMETRY**2) & (spent + price <= budget_s)
+        # Where nothing is labelled yet, every geometry is new.
+        new = (_largest(current, owner, len(features)) > SAME_GEOMETRY**2) | (not labelled and not chosen)
+        open_ = new & (spent + price <= budget_s)
         open_[chosen] = False
         if not open_.any():
             break

@@ -207,3 +207,9 @@ def test_pool_is_covered_better_than_by_chance(ethanol) -> None:
     by_chance = [covered(ethanol, rng.choice(16, 4, replace=False).tolist()) for _ in range(50)]
     # Greedy reaches at least 1 − 1/e of the possible gain; here it must beat all but one in ten of random choices.
     assert np.mean([ours > other for other in by_chance]) <= 0.1
+
+
+def test_a_single_candidate_is_chosen_unless_it_is_labelled() -> None:
+    only = point((1.0, 2.0))
+    assert choose(candidates([only]), [], count=2, cost=unit_cost) == [0]
+    assert choose(candidates([only]), [only], count=2, cost=unit_cost) == []
