@@ -209,9 +209,7 @@ class Learning(Section):
     max_epochs: PositiveInt = Field(
         default=120, description="Most optimiser steps of one update; the learning rate falls over them."
     )
-    require_tolerance: bool = Field(
-        default=False, description="Gate: refuse an update that misses a tolerance, as the 2018 scheme has it."
-    )
+    require_tolerance: bool = Field(default=False, description="Gate: refuse an update that misses a tolerance.")
     max_anchor_shift_eV_per_A: Positive = Field(
         default=0.1,
         description="Gate: an update that moves forces on held-out unlabelled clusters by more (RMS) is refused, eV/Å.",
@@ -233,6 +231,9 @@ class Learning(Section):
         default=5,
         ge=0,
         description="Labels of every so many triggers are never trained on: the gate's evidence; 0 never.",
+    )
+    keep_known: bool = Field(
+        default=True, description="Gate: also refuse what forgets other molecules, walls or bonds; not for new weights."
     )
     max_worsening: float = Field(
         default=0.02, ge=0, description="Gate: largest relative worsening of the force error on unseen labels."

@@ -121,13 +121,14 @@ def simulate(folder: Path, integrator: str, timestep_fs: float, duration_ps: flo
             },
             "region": {
                 "check_every_steps": steps(CHECK_EVERY_FS[integrator]), "enter_eV_per_A": 0.2, "stay_eV_per_A": 0.18,
-                "buffer_A": 2.0, "max_qm_atoms": 6,
+                "buffer_A": 2.0, "max_qm_atoms": 6, "labels_per_trigger": 1, "adapt_interval": False,
             },
             "reference": {"method": "hf", "basis": "sto-3g", "density_fit": False, "max_labels": 100},
             "learning": {
                 "max_epochs": 200, "learning_rate": 1e-3, "force_rmse_eV_per_A": 0.1,
                 "force_maxresid_eV_per_A": 10.0, "max_anchor_shift_eV_per_A": 5.0, "anchor_weight": 0.01,
-                "energy_weight": 0.0, "anchor_frames": 8,
+                "energy_weight": 0.0, "anchor_frames": 8, "hold_out_every": 0, "sleep_after_checks": 0,
+                "bootstrap": False, "require_tolerance": True, "keep_known": False, "max_worsening": 100.0,
             },
             "output": {"frame_every_steps": steps(FRAME_EVERY_FS), "commit_every_steps": steps(COMMIT_EVERY_FS)},
         }

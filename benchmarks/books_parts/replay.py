@@ -116,14 +116,15 @@ def simulate(folder: Path, *, precision: str, periodic: bool, quick: bool) -> Ru
             "dynamics": {"integrator": "verlet", "timestep_fs": 0.25, "steps": steps, "equilibration_steps": 20},
             "region": {
                 "check_every_steps": 20, "enter_eV_per_A": 0.02, "stay_eV_per_A": 0.01, "buffer_A": 0.0,
-                "max_qm_atoms": 12,
+                "max_qm_atoms": 12, "labels_per_trigger": 1, "adapt_interval": False,
             },
             "reference": {"method": "hf", "basis": "sto-3g", "density_fit": False, "max_labels": 1 if quick else 4},
             # The small ensemble cannot reach ANI's tolerance on another level of theory; these let it learn something.
             "learning": {
                 "max_epochs": 200, "learning_rate": 1e-3, "force_rmse_eV_per_A": 1.0, "force_maxresid_eV_per_A": 20.0,
                 "max_anchor_shift_eV_per_A": 5.0, "anchor_weight": 0.01, "energy_weight": 0.0, "anchor_frames": 8,
-                "update_policy": "ramp", "ramp_steps": 8,
+                "update_policy": "ramp", "ramp_steps": 8, "hold_out_every": 0, "bootstrap": False,
+                "require_tolerance": True, "keep_known": False, "max_worsening": 100.0,
             },
             "output": {"frame_every_steps": 5, "commit_every_steps": 20},
         }

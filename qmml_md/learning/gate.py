@@ -109,8 +109,10 @@ def judge(
     if not settings.require_tolerance and pooled_rmse(scores.labels) < pooled_rmse(scores.labels_start):
         notes, missed = [*notes, *missed], []
     unseen = _unseen(start, before, after, evidence, settings)
-    reasons += missed + unseen + _moved(scores, shift, evidence, settings) + _probes(scores.probes)
-    reasons += sanity(candidate, base, [label.cluster for label in evidence.labels])
+    reasons += missed + unseen + _moved(scores, shift, evidence, settings)
+    if settings.keep_known:
+        reasons += _blind(evidence) + _probes(scores.probes)
+        reasons += sanity(candidate, base, [label.cluster for label in evidence.labels])
     return Verdict(
         accepted=not reasons,
         reasons=tuple(reasons),
@@ -179,19 +181,18 @@ def _unseen(start: float, before: float, after: float, evidence: Evidence, setti
 def _moved(scores: _Scores, shift: float, evidence: Evidence, settings: Learning) -> list[str]:
     """How far the forces went where nothing was labelled."""
     if not evidence.unlabelled:
-        unseen = evidence.held_out or len(evidence.record) >= RECORD_SPEAKS_FROM
-        return [] if unseen else ["there is neither an unseen label nor an unlabelled cluster to judge by"]
+        return []
     found, error = [], _error(scores)
     blind = not evidence.held_out and len(evidence.record) < RECORD_SPEAKS_FROM
     limit = (BLIND_SHIFT_OF_ERROR if blind else SHIFT_OF_ERROR) * error
     where = "forces on held-out unlabelled clusters move by"
     if not shift <= settings.max_anchor_shift_eV_per_A:
         found.append(f"{where} {shift:.3f} eV/Å RMS, more than {settings.max_anchor_shift_eV_per_A:g}")
-    elif not shift <= limit:
+    elif settings.keep_known and not shift <= limit:
         found.append(
             f"{where} {shift:.3f} eV/Å RMS, more than {limit:.3f}: {limit / error:.2f} of the starting model's error"
         )
-    if not scores.force <= FORCE_FACTOR * scores.force_start + FORCE_SLACK_eV_PER_A:
+    if settings.keep_known and not scores.force <= FORCE_FACTOR * scores.force_start + FORCE_SLACK_eV_PER_A:
         found.append(f"a force on unlabelled clusters rises from {scores.force_start:.1f} to {scores.force:.1f} eV/Å")
     return found
 
@@ -212,6 +213,12 @@ def _probes(moved: Floats) -> list[str]:
         f"forces on the base set move by {median:.3f} eV/Å RMS in the median molecule and {worst:.3f} in the worst, "
         f"more than {PROBE_MEDIAN_eV_PER_A:g} or {PROBE_WORST_eV_PER_A:g}"
     ]
+
+
+def _blind(evidence: Evidence) -> list[str]:
+    if evidence.unlabelled or evidence.held_out or len(evidence.record) >= RECORD_SPEAKS_FROM:
+        return []
+    return ["there is neither an unseen label nor an unlabelled cluster to judge by"]
 
 
 def _leaks(evidence: Evidence) -> list[str]:
