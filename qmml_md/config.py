@@ -209,7 +209,7 @@ class Learning(Section):
     max_epochs: PositiveInt = Field(
         default=120, description="Most optimiser steps of one update; the learning rate falls over them."
     )
-    require_tolerance: bool = Field(default=False, description="Gate: refuse an update that misses a tolerance.")
+    require_tolerance: bool = Field(default=False, description="Go all the way; refuse what misses a tolerance.")
     max_anchor_shift_eV_per_A: Positive = Field(
         default=0.1,
         description="Gate: an update that moves forces on held-out unlabelled clusters by more (RMS) is refused, eV/Å.",

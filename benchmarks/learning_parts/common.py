@@ -47,6 +47,7 @@ class Series:
 
     Attributes:
         path: of the file.
+        temperature_K: that was asked for.
         name: for a person.
         atoms: the frames.
         labels: one for each.
@@ -56,6 +57,7 @@ class Series:
     """
 
     path: Path
+    temperature_K: float | None
     name: str
     atoms: list[Atoms]
     labels: list[Label]
@@ -94,6 +96,7 @@ def read(path: Path, temperature_K: float | None = None) -> Series:
     wanted = temperature_K or TEMPERATURES.get(path, 400.0)
     return Series(
         path=path,
+        temperature_K=temperature_K,
         name=path.stem.removesuffix("_wb97x_631gd").replace("_", " "),
         atoms=frames,
         labels=labels,
@@ -162,6 +165,14 @@ def anchor(cluster: Cluster) -> Anchor:
     return make_anchor(base(), featurise(base(), cluster.numbers, cluster.positions))
 
 
+@lru_cache(maxsize=8)
+def _anchors(path: Path, temperature_K: float | None) -> tuple[list[Anchor], list[Anchor]]:
+    """Our own unlabelled frames that may be trained on, and all frames of a series."""
+    series = read(path, temperature_K)
+    own = [anchor(cluster) for i, cluster in enumerate(series.unlabelled) if i % 4 != 3]
+    return own, [make_anchor(base(), image.features) for image in series.images]
+
+
 def anchors_for(series: Series, labelled: Sequence[int], *, frames: bool = True) -> list[Anchor]:
     """Unlabelled frames: our own, and those of the first part that were not labelled.
 
@@ -171,9 +182,8 @@ def anchors_for(series: Series, labelled: Sequence[int], *, frames: bool = True)
         frames: whether the series' own unlabelled frames count: not where the run has not been there yet.
     """
     taken = set(labelled)
-    own = [c for i, c in enumerate(series.unlabelled) if i % 4 != 3]
-    others = [series.labels[i].cluster for i in range(series.first) if i not in taken] if frames else []
-    return [anchor(c) for c in (*own, *others)]
+    own, all_frames = _anchors(series.path, series.temperature_K)
+    return [*own, *(all_frames[i] for i in range(series.first) if frames and i not in taken)]
 
 
 def train(
@@ -197,6 +207,7 @@ def train(
         if settings.bootstrap
         else None,
         base_set=base_anchors(),
+        base=base(),
     )
 
 

@@ -172,7 +172,9 @@ class Learner:
             anchors, bulk = self.pool.anchors(), self.pool.bulk()
             if self._base_set is None:
                 self._base_set = base_anchors(self.base)
-            fit = finetune(current, self._images(), anchors, settings, self._rng, bulk, weights, self._base_set)
+            fit = finetune(
+                current, self._images(), anchors, settings, self._rng, bulk, weights, self._base_set, self.base
+            )
             model_id, new = store(fit.ensemble, self._run.models)
             candidate = load(str(self._run.model(model_id)), self._config.ensemble.precision)
         with self._timings.measure("gate"):

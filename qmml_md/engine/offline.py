@@ -180,7 +180,7 @@ def train_offline(
     keys = [label.key for label in material.labels]
     weights = bootstrap(keys, start.members, config.dynamics.seed) if settings.bootstrap else None
     stage(f"training on {len(images)} labels, {settings.max_epochs} epochs at most")
-    fit = finetune(start, images, anchors, settings, rng, bulk, weights, base_anchors(material.base))
+    fit = finetune(start, images, anchors, settings, rng, bulk, weights, base_anchors(material.base), material.base)
     stage(f"{fit.epochs} epochs done; measuring what was saved")
     with tempfile.TemporaryDirectory() as folder:
         model_id, _ = store(fit.ensemble, Path(folder))

@@ -9,6 +9,11 @@ committee learns together, each member also for itself and with its own bootstra
 they were on unlabelled clusters u, which the run makes for nothing. A system larger than a cluster is held as a bulk,
 too (``bulk.py``).
 
+While labels are few, the model goes only part of the way from the starting model to the trained one
+(``step_length``). With one to five labels half the way costs next to nothing where learning helps, and takes the harm
+out of it where it does not: of 30 random sets of labels of five waters 18 worsened the error by more than 2 % with the
+whole step, none with half.
+
 Each member trains its own fixed part of the weights (``TRAINED_FRACTION``): with few labels a sparse correction
 generalises better than one of all weights (benchmarks/learning.py), and members stay different.
 """
@@ -41,6 +46,8 @@ FINAL_RATE_FRACTION = 0.02
 LABELS_PER_STEP = 24
 #: Molecules of the base set looked at in one optimiser step.
 BASE_PER_STEP = 2
+#: Up to so many labels half a step is taken.
+FEW_LABELS = 5
 #: Part of the weights that each member trains, and the seed of the choice: it is the same in all updates.
 TRAINED_FRACTION = 0.3
 TRAINED_SEED = 241740
@@ -52,7 +59,7 @@ class Fit:
 
     Attributes:
         ensemble: the trained model, a new object.
-        converged: whether both tolerances were met on the training images.
+        converged: whether training met both tolerances on its images.
         epochs: optimiser steps taken.
         curve: rows of (epoch, force RMSE, largest residual) of the ensemble mean, eV/Å.
     """
@@ -72,6 +79,7 @@ def finetune(
     bulk: Sequence[Bulk] = (),
     weights: Floats | None = None,
     base_set: Sequence[Anchor] = (),
+    base: AniEnsemble | None = None,
 ) -> Fit:
     """Train a copy of ``start`` until both tolerances hold on all images, or ``max_epochs`` are over.
 
@@ -84,6 +92,8 @@ def finetune(
         bulk: snapshots of the whole system, where it is larger than a cluster.
         weights: how often each member counts each image, shape (K, n); once by default.
         base_set: small molecules on which the members are held as on the anchors.
+        base: the starting model of the run, from which the step is measured; ``start`` by default. The whole step is
+            taken where ``settings.require_tolerance`` asks for what was fitted.
 
     Raises:
         ValueError: there is no image, or the weights do not fit.
@@ -112,7 +122,21 @@ def finetune(
                 break
     model = copy.deepcopy(start)
     put_back(work.networks, work.columns, model)
+    if not settings.require_tolerance:
+        _go_part_of_the_way(base or start, model, step_length(len(images)))
     return Fit(ensemble=model, converged=_within(curve[-1], settings), epochs=epoch, curve=tuple(curve))
+
+
+def step_length(labels: int) -> float:
+    """Part of the way from the starting model that n labels are good for: ½ up to five, then more."""
+    return 1.0 - 0.5 * math.sqrt(FEW_LABELS / max(FEW_LABELS, labels))
+
+
+def _go_part_of_the_way(base: AniEnsemble, trained: AniEnsemble, part: float) -> None:
+    with torch.no_grad():
+        for old, new in zip(base.networks.parameters(), trained.networks.parameters(), strict=True):
+            # Written so that weights that did not move stay equal to the bit.
+            new.sub_((new - old) * (1.0 - part))
 
 
 class _Work:

@@ -38,3 +38,18 @@ def test_books_quick(tmp_path: Path) -> None:
         "B7.false_alarms",
     ):  # fmt: skip
         assert figures[name]["met"] is True, figures[name]
+
+
+def test_learning_quick(tmp_path: Path) -> None:
+    out = tmp_path / "figures.json"
+    command = [sys.executable, str(ROOT / "benchmarks" / "learning.py"), "--quick", "--json", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stderr
+    figures = {figure["id"]: figure for figure in json.loads(out.read_text())["figures"]}
+    assert {name.partition(".")[0] for name in figures} == {f"L{k}" for k in range(1, 9)}
+    # What needs few labels is the same in the quick form.
+    assert figures["L1.16-30"]["met"] is True, figures["L1.16-30"]
+    assert figures["L1.after-150"]["met"] is True, figures["L1.after-150"]
+    # 0.0656 eV/Å untrained; plain training to tolerance on one label more than doubles the error.
+    assert figures["L3.5"]["value"] < 0.0656, figures["L3.5"]
+    assert 0.5 < figures["L7.ethanol.coverage"]["value"] <= 1.0

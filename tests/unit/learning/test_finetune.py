@@ -9,7 +9,7 @@ from qmml_md.config import Learning
 from qmml_md.ensemble import weights
 from qmml_md.learning.block import bare_networks, lean, make_block, predict, used_columns
 from qmml_md.learning.features import featurise, member_energies_and_forces
-from qmml_md.learning.finetune import TRAINED_FRACTION, finetune, residuals
+from qmml_md.learning.finetune import TRAINED_FRACTION, finetune, residuals, step_length
 from qmml_md.learning.images import make_anchor, make_image
 from qmml_md.learning.loss import label_targets, loss_on
 from qmml_md.units import EV_PER_HARTREE
@@ -32,15 +32,15 @@ def learned(ani1x, frames, hot, label_of):
     images = [make_image(ani1x, label_of(atoms, str(i))) for i, atoms in enumerate(frames)]
     anchors = [make_anchor(ani1x, featurise(ani1x, a.numbers, a.positions)) for a in hot]
     fits = {}
-    for name, weight in (("plain", 0.0), ("anchored", 0.1)):
-        rng = np.random.default_rng(1)
-        fits[name] = finetune(ani1x, images[:1], anchors, Learning(anchor_weight=weight), rng)
+    for name, weight, whole in (("plain", 0.0, True), ("anchored", 0.1, True), ("half", 0.1, False)):
+        settings = Learning(anchor_weight=weight, require_tolerance=whole)
+        fits[name] = finetune(ani1x, images[:1], anchors, settings, np.random.default_rng(1))
     return images, fits
 
 
 def test_reaches_both_tolerances_on_its_label(learned) -> None:
     images, fits = learned
-    for fit in fits.values():
+    for fit in (fits["plain"], fits["anchored"]):
         assert fit.converged
         rmse, worst = residuals(fit.ensemble, images[:1])
         assert rmse <= 0.005
@@ -57,9 +57,24 @@ def test_anchored_training_does_not_spoil_the_coming_trajectory(ani1x, learned, 
     assert rmse_over(fits["anchored"].ensemble, later) < 0.75 * before
     monkeypatch.setattr("qmml_md.learning.finetune.TRAINED_FRACTION", 1.0)
     monkeypatch.setattr("qmml_md.learning.loss.MEAN_FRACTION", 0.0)
-    settings = Learning(anchor_weight=0.0, learning_rate=1e-3)
+    settings = Learning(anchor_weight=0.0, learning_rate=1e-3, require_tolerance=True)
     spoiled = finetune(ani1x, images[:1], [], settings, np.random.default_rng(1))
     assert rmse_over(spoiled.ensemble, later) > 1.3 * before
+
+
+def test_half_a_step_ends_half_way_from_the_starting_model(ani1x, learned) -> None:
+    # One label: half the way, whatever model training began from. Single precision: 6e-8 of weights below 10.
+    images, fits = learned
+    assert step_length(1) == step_length(5) == 0.5
+    assert 0.5 < step_length(6) < step_length(40) < 1.0
+    weights_of = [e.networks.parameters() for e in (ani1x, fits["anchored"].ensemble, fits["half"].ensemble)]
+    for start, whole, half in zip(*weights_of, strict=True):
+        assert torch.allclose(half - start, 0.5 * (whole - start), rtol=0, atol=2e-6)
+    begun = fits["anchored"].ensemble
+    again = finetune(begun, images[:1], [], Learning(max_epochs=1), np.random.default_rng(1), base=ani1x).ensemble
+    # Within tolerance already, so nothing was trained: half of what there was is left.
+    first = next(iter(zip(ani1x.parameters(), begun.parameters(), again.parameters(), strict=True)))
+    assert torch.allclose(first[2] - first[0], 0.5 * (first[1] - first[0]), rtol=0, atol=2e-6)
 
 
 def test_the_start_is_not_touched(ani1x, learned) -> None:

@@ -38,7 +38,7 @@ def anchored(ani1x, labels, hot, label_of):
     """A careful update: strongly anchored to frames that the gate does not see."""
     images = [make_image(ani1x, label) for label in labels]
     anchors = [make_anchor(ani1x, make_image(ani1x, label_of(atoms, "unused")).features) for atoms in hot[::4]]
-    settings = Learning(anchor_weight=1.0, bootstrap=False)
+    settings = Learning(anchor_weight=1.0, bootstrap=False, require_tolerance=True)
     return finetune(ani1x, images, anchors, settings, np.random.default_rng(0)).ensemble
 
 
@@ -47,7 +47,7 @@ def plain(ani1x, labels):
     """The same label without anchors: to tolerance, and worse two femtoseconds later."""
     images = [make_image(ani1x, label) for label in labels]
     # Adam without anchors, as the record of this project has it: the sabotaged twin of an update.
-    settings = Learning(anchor_weight=0.0, bootstrap=False, learning_rate=1e-3)
+    settings = Learning(anchor_weight=0.0, bootstrap=False, learning_rate=1e-3, require_tolerance=True)
     return finetune(ani1x, images, [], settings, np.random.default_rng(0)).ensemble
 
 

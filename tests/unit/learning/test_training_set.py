@@ -106,7 +106,7 @@ def test_disagreement_away_from_labels_stays_larger_with_the_bootstrap(ani1x, fr
     labels = [label_of(frames[k], f"k{k}") for k in (0, 6, 12, 18)]
     images = [make_image(ani1x, label) for label in labels]
     near, far = ([make_image(ani1x, label_of(frames[k], "x")) for k in ks] for ks in ((3, 9, 15), (34, 40, 46)))
-    settings = Learning(anchor_weight=0.0, max_epochs=40, bootstrap=False)
+    settings = Learning(require_tolerance=True, anchor_weight=0.0, max_epochs=40, bootstrap=False)
 
     def trained(weights: np.ndarray) -> list[AniEnsemble]:
         return [
