@@ -18,15 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..ensemble.batch import DESCRIPTOR
 from ..ensemble.model import AniEnsemble
 from ..system.molecules import Floats, Ints
 from .features import Features, featurise
-
-#: Fields of a card that the descriptor depends on.
-_DESCRIPTOR = (
-    "symbols", "radial_cutoff_A", "angular_cutoff_A", "radial_eta", "angular_eta", "angular_zeta", "radial_shifts",
-    "angular_shifts", "sections", "cutoff_function",
-)  # fmt: skip
 
 _ARRAYS = ("elements", "columns", "values")
 
@@ -177,7 +172,7 @@ class FeatureStore:
 def content_key(ensemble: AniEnsemble, numbers: Ints, positions: Floats) -> str:
     """SHA-256 of everything that features depend on: descriptor, precision, elements, positions to the bit."""
     card = asdict(ensemble.card)
-    digest = hashlib.sha256(json.dumps([str(ensemble.dtype), *(card[name] for name in _DESCRIPTOR)]).encode())
+    digest = hashlib.sha256(json.dumps([str(ensemble.dtype), *(card[name] for name in DESCRIPTOR)]).encode())
     digest.update(np.ascontiguousarray(numbers, dtype="<i8").tobytes())
     digest.update(np.ascontiguousarray(positions, dtype="<f8").tobytes())
     return digest.hexdigest()

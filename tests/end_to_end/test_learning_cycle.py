@@ -158,9 +158,9 @@ def test_each_member_weighs_the_labels_by_its_own_draw(
     seen: list[tuple[int, np.ndarray | None]] = []
     honest = learner.finetune
 
-    def overheard(start, images, anchors, settings, rng, bulk, weights, base_set):
+    def overheard(start, images, anchors, settings, rng, bulk, weights, base_set, base):
         seen.append((len(images), weights))
-        return honest(start, images, anchors, settings, rng, bulk, weights, base_set)
+        return honest(start, images, anchors, settings, rng, bulk, weights, base_set, base)
 
     monkeypatch.setattr(learner, "finetune", overheard)
     config = waters(small, two_waters, learning={"hold_out_every": 0, "bootstrap": bootstrap})
