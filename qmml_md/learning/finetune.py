@@ -113,7 +113,8 @@ def finetune(
         loss = work.loss(rng)
         if bulk and settings.anchor_weight > 0:
             snapshot = bulk[int(rng.integers(len(bulk)))]
-            loss = loss + work.anchor_weight * bulk_loss(work.networks, work.columns, snapshot, rng)
+            hold = work.anchor_weight * settings.energy_weight
+            loss = loss + hold * bulk_loss(work.networks, work.columns, snapshot, rng)
         work.step(optimiser, loss)
         epoch += 1
         if epoch % MEASURE_EVERY == 0 or epoch == settings.max_epochs:

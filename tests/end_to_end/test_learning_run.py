@@ -37,6 +37,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     config["dynamics"] |= {"steps": 80, "equilibration_steps": 100}
     config["region"] |= {"check_every_steps": 40, "enter_eV_per_A": 0.05, "stay_eV_per_A": 0.02}
     config["reference"] |= {"max_labels": 2}
+    # The scheme of 2018: the whole step, and nothing that misses a tolerance.
+    config["learning"] = {"require_tolerance": True}
     config["output"] |= {"frame_every_steps": 5, "commit_every_steps": 40}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     done = qmml("run", str(folder / "config.yaml"), "--out", str(folder / "run"))
