@@ -6,9 +6,8 @@ that the region asked for, so the comparison speaks of places of doubt; it needs
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from ..records.rows import LabelRow
+from ..records.scores import pooled
 from .findings import Finding, Part
 
 UNIT = "eV/Å"
@@ -32,10 +31,3 @@ def learning_part(labels: Sequence[LabelRow], first_model: str) -> Part:
             Finding(name="unseen_force_rmse_start", value=pooled(unseen, "force_rmse_start"), unit=UNIT),
         ),
     )
-
-
-def pooled(rows: Sequence[LabelRow], key: str) -> float:
-    """RMSE over the atoms of all clusters together, eV/Å."""
-    atoms = np.array([len(row.data["parents"]) for row in rows], dtype=np.float64)
-    rmse = np.array([row.data[key] for row in rows], dtype=np.float64)
-    return float(np.sqrt((atoms * rmse**2).sum() / atoms.sum()))

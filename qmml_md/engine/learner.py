@@ -10,7 +10,7 @@ import numpy as np
 from ..config import Config
 from ..ensemble.model import AniEnsemble
 from ..ensemble.weights import load, store
-from ..errors import LabelError, RegionError, RunDirectoryError
+from ..errors import LabelError, RegionError
 from ..learning.anchors import FEATURE_BYTES, AnchorPool, base_anchors
 from ..learning.base_set import anchor_set, probe_set
 from ..learning.evidence import Evidence, record_of
@@ -126,17 +126,11 @@ class Learner:
             RunDirectoryError: one is missing.
         """
         for key, apart in [*((key, False) for key in keys), *((key, True) for key in held_out)]:
-            label = self._store.get(key)
-            if label is None:
-                raise RunDirectoryError(
-                    f"{self._run.labels} has lost the label {key[:12]} that the run has learned from",
-                    cure="restore labels.db from a copy of the run directory",
-                )
-            self.remember(label, held_out=apart)
+            self.remember(self._store.need(key), held_out=apart)
 
     def offer_anchor(self, cluster: Cluster) -> None:
         """Consider an unlabelled cluster as an anchor; not one that was labelled."""
-        if _shape(cluster) not in self._shapes:
+        if cluster.geometry not in self._shapes:
             self.pool.offer(cluster, self._rng)
 
     def begin_trigger(self) -> None:
@@ -244,10 +238,10 @@ class Learner:
         """Train on this label from now on, or never."""
         if label.key in self._features:
             return
-        self._shapes.add(_shape(label.cluster))
+        self._shapes.add(label.cluster.geometry)
         for pool in (self.pool.training, self.pool.held_out):
             # What is labelled is no longer to be held at what the starting model said.
-            pool.kept[:] = [cluster for cluster in pool.kept if _shape(cluster) not in self._shapes]
+            pool.kept[:] = [cluster for cluster in pool.kept if cluster.geometry not in self._shapes]
         features = self._all_features(label)
         # Choosing and novelty ask for the features alone; their derivatives are a hundred times as large.
         self._features[label.key] = replace(features, jacobian=features.jacobian.new_zeros(0, 0))
@@ -256,10 +250,6 @@ class Learner:
             return
         self._novelty = None
         self.labels.append(label)
-
-
-def _shape(cluster: Cluster) -> tuple[bytes, bytes]:
-    return cluster.numbers.tobytes(), cluster.positions.tobytes()
 
 
 def failure(error: LabelError | RegionError) -> str:

@@ -146,16 +146,8 @@ def stored_labels(run: RunDirectory, keys: Sequence[str]) -> list[Label]:
     Raises:
         RunDirectoryError: the store is missing, or has lost one.
     """
-    cure = "restore labels.db from a copy of the run directory"
-    if keys and not run.labels.exists():
-        raise RunDirectoryError(f"{run.labels} is missing", cure=cure)
-    found = []
-    for key in keys:
-        label = LabelStore(run.labels).get(key)
-        if label is None:
-            raise RunDirectoryError(f"{run.labels} has lost the label {key[:12]} of the run", cure=cure)
-        found.append(label)
-    return found
+    store = LabelStore(run.labels)
+    return [store.need(key) for key in keys]
 
 
 def train_offline(

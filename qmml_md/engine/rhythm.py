@@ -58,8 +58,7 @@ def adapt(parts: Parts, state: State, visits: list[Visit]) -> None:
     settings, rhythm = parts.config.region, state.rhythm
     if not settings.adapt_interval:
         return
-    shortest, longest = settings.shortest_steps, settings.longest_steps
-    interval = min(max(next_interval(rhythm.interval, visits, shortest=shortest, longest=longest), shortest), longest)
+    interval = next_interval(rhythm.interval, visits, shortest=settings.shortest_steps, longest=settings.longest_steps)
     if interval == rhythm.interval:
         return
     horizon = horizon_steps(visits)

@@ -10,13 +10,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-import numpy as np
-
 from ..config import Config
 from ..config_file import load_config
 from ..ensemble.weights import load
-from ..records.rows import Event, LabelRow
+from ..records.rows import Event
 from ..records.run_directory import RunDirectory
+from ..records.scores import pooled
 from ..reference.label import Label
 from .checkpoint import read_checkpoint
 from .loop import resume, start
@@ -168,8 +167,8 @@ def summarise(folder: Path, known: Sequence[str] = ()) -> RoundSummary:
         paid_s=float(sum(row.data["wall_time_s"] for row in paid)),
         accepted=_count(events, "update_accepted"),
         refused=_count(events, "update_refused"),
-        force_rmse=_pooled(rows, "force_rmse"),
-        force_rmse_start=_pooled(rows, "force_rmse_start"),
+        force_rmse=pooled(rows, "force_rmse"),
+        force_rmse_start=pooled(rows, "force_rmse_start"),
         first_model=models[0].id,
         final_model=models[-1].id,
     )
@@ -222,12 +221,3 @@ def unseen_scores(folder: Path, others: Sequence[Path], *, apart: Sequence[str])
 
 def _count(events: list[Event], kind: str) -> int:
     return sum(1 for event in events if event.kind == kind)
-
-
-def _pooled(rows: list[LabelRow], name: str) -> float:
-    """Root mean square over all force components of all labels, eV/Å."""
-    if not rows:
-        return float("nan")
-    atoms = np.array([len(row.data["error"]) for row in rows], dtype=np.float64)
-    squares = np.square([row.data[name] for row in rows])
-    return float(np.sqrt((atoms * squares).sum() / atoms.sum()))

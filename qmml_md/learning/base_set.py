@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..ensemble.card import EnsembleCard
-from ..region.cluster import Cluster
+from ..region.cluster import Cluster, lone_cluster
 
 DATA_FILE = "base_set.json"
 
@@ -32,22 +32,14 @@ def probe_set(card: EnsembleCard) -> tuple[Cluster, ...]:
 def _half(card: EnsembleCard, which: int) -> tuple[Cluster, ...]:
     known = [m for m in _molecules() if set(m["numbers"]) <= set(card.numbers)]
     chosen = known[which::2]
-    return tuple(_cluster(m["numbers"], m[shape]) for m in chosen for shape in ("equilibrium", "distorted"))
+    return tuple(
+        lone_cluster(np.array(m["numbers"]), np.array(m[shape]))
+        for m in chosen
+        for shape in ("equilibrium", "distorted")
+    )
 
 
 @cache
 def _molecules() -> tuple[dict[str, Any], ...]:
     text = resources.files(__package__).joinpath(DATA_FILE).read_text(encoding="utf-8")
     return tuple(json.loads(text)["molecules"])
-
-
-def _cluster(numbers: list[int], positions: list[list[float]]) -> Cluster:
-    """Neutral, closed-shell, of no simulation: no atom has a parent."""
-    return Cluster(
-        numbers=np.array(numbers, dtype=np.int64),
-        positions=np.array(positions, dtype=np.float64),
-        parent=np.full(len(numbers), -1, dtype=np.int64),
-        links=np.zeros((0, 2), dtype=np.int64),
-        charge=0,
-        multiplicity=1,
-    )

@@ -168,14 +168,14 @@ class _Work:
         self.anchor_weight = settings.anchor_weight / math.sqrt(len(images))
         self._labels = label_targets(images, self.columns, weights, start.members)
         self._everything = make_block(self._labels.clusters)
-        stays = [(count, x) for count, x in ((settings.anchors_per_step, anchors), (BASE_PER_STEP, base_set)) if x]
-        parts = [anchor_targets(x, self.columns) for _, x in stays if held]
-        self._targets = joined([self._labels, *parts])
-        #: Where each kind of cluster begins, how many of it there are, are drawn, and what it weighs.
-        self._kinds, start_at = [(0, len(images), LABELS_PER_STEP, 1.0)], len(images)
-        for (count, x), _ in zip(stays, parts, strict=False):
-            self._kinds.append((start_at, len(x), count, self.anchor_weight))
-            start_at += len(x)
+        parts = [self._labels]
+        #: Of each kind of cluster: how many there are, are drawn, and what it weighs.
+        self._kinds = [(len(images), LABELS_PER_STEP, 1.0)]
+        for count, kind in ((settings.anchors_per_step, anchors), (BASE_PER_STEP, base_set)):
+            if kind and held:
+                parts.append(anchor_targets(kind, self.columns))
+                self._kinds.append((len(kind), count, self.anchor_weight))
+        self._targets = joined(parts)
 
     def residuals(self) -> tuple[float, float]:
         """Force RMSE and largest force residual of the ensemble mean over all images, eV/Å."""
@@ -188,10 +188,12 @@ class _Work:
         """Of one optimiser step, bulk left out: clusters of each kind are drawn anew."""
         chosen: list[int] = []
         share: list[float] = []
-        for first, available, count, weight in self._kinds:
+        first = 0
+        for available, count, weight in self._kinds:
             drawn = draw(available, count, rng)
             chosen += [first + i for i in drawn]
             share += [weight / len(drawn)] * len(drawn)
+            first += available
         shares = torch.tensor(share, dtype=self._targets.mean.dtype)
         return loss_on(self.networks, self._targets, chosen, shares, self._settings.energy_weight)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..ensemble.model import AniEnsemble
-from ..region.cluster import Cluster
+from ..region.cluster import Cluster, lone_cluster
 from ..system.bonds import COVALENT_RADII_A, guess_bonds
 from ..system.molecules import Floats, Ints
 from ..units import NM_PER_ANGSTROM
@@ -113,7 +113,9 @@ def pair_paths(elements: Ints) -> list[Path]:
     for i, a in enumerate(known):
         for b in known[i:]:
             reach = COVALENT_RADII_A[a] + COVALENT_RADII_A[b]
-            shapes = [_lone(np.array([a, b]), np.array([[0.0, 0.0, 0.0], [x * reach, 0.0, 0.0]])) for x in PAIR_SCAN]
+            shapes = [
+                lone_cluster(np.array([a, b]), np.array([[0.0, 0.0, 0.0], [x * reach, 0.0, 0.0]])) for x in PAIR_SCAN
+            ]
             found.append(Path(name=f"pair of atoms {a}-{b}", geometries=tuple(shapes), kind="pair"))
     return found
 
@@ -132,7 +134,7 @@ def bond_paths(cluster: Cluster) -> list[Path]:
         kind = (int(min(cluster.numbers[bond])), int(max(cluster.numbers[bond])))
         reach = sum(COVALENT_RADII_A[z] for z in kind)
         moved = [cluster.positions + np.outer(side, axis / length * (x * reach - length)) for x in BOND_SCAN]
-        shapes = tuple(_lone(cluster.numbers, positions) for positions in moved)
+        shapes = tuple(lone_cluster(cluster.numbers, positions) for positions in moved)
         path = Path(name=f"bond {kind[0]}-{kind[1]} of atoms {a} and {b}", geometries=shapes, kind="bond")
         found.setdefault(kind, []).append(path)
     # One of each kind first, then second ones.
@@ -156,14 +158,3 @@ def _side(bonds: Ints, cut: Ints, atoms: int) -> Floats | None:
         return None
     # The atoms that hang together with the other end, so that a cluster's other molecules stay where they are.
     return inside.astype(np.float64) if 2 * inside.sum() <= atoms else _side(bonds, cut[::-1], atoms)
-
-
-def _lone(numbers: Ints, positions: Floats) -> Cluster:
-    return Cluster(
-        numbers=np.asarray(numbers, dtype=np.int64),
-        positions=positions,
-        parent=np.full(len(numbers), -1, dtype=np.int64),
-        links=np.zeros((0, 2), dtype=np.int64),
-        charge=0,
-        multiplicity=1,
-    )

@@ -56,8 +56,8 @@ class TrainingSet:
     def leaks(self, held_out: Sequence[Label]) -> list[str]:
         """Keys of held-out labels that this training sees as a label, or whose geometry it sees as an anchor."""
         keys = {label.key for label in self.trained_on()}
-        shapes = {_shape(cluster) for cluster in self.anchors()}
-        return [label.key for label in held_out if label.key in keys or _shape(label.cluster) in shapes]
+        shapes = {cluster.geometry for cluster in self.anchors()}
+        return [label.key for label in held_out if label.key in keys or label.cluster.geometry in shapes]
 
     def provenance(self) -> dict[str, Any]:
         """As JSON has it: keys of labels, numbers of the rest."""
@@ -115,7 +115,3 @@ def split(triggers: Sequence[Sequence[T]], every: int) -> tuple[list[T], list[T]
 def held_out(number: int, every: int) -> bool:
     """Whether the trigger of this number, counted from 1, is held out."""
     return every > 0 and number % every == 0
-
-
-def _shape(cluster: Cluster) -> tuple[bytes, bytes]:
-    return cluster.numbers.tobytes(), cluster.positions.tobytes()

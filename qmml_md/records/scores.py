@@ -4,10 +4,13 @@ Learning measures itself with these while a run goes on, and the auditor measure
 definitions stand below both. ``docs/quantities/calibration.md`` says them in words.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .rows import LabelRow
 
 Floats = NDArray[np.float64]
 
@@ -65,6 +68,20 @@ def score(expected: Floats, bound: Floats, error: Floats, target: float | None =
         spearman=spearman(expected, error),
         sharpness=float(bound.mean() / error.mean()) if len(error) and error.mean() > 0.0 else float("nan"),
     )
+
+
+def pooled(rows: Sequence[LabelRow], key: str) -> float:
+    """RMSE over the atoms of all clusters together, eV/Å; NaN without any.
+
+    Args:
+        rows: labels with their prequential scores.
+        key: of the RMSE of each cluster in its data.
+    """
+    if not rows:
+        return float("nan")
+    atoms = np.array([len(row.data["parents"]) for row in rows], dtype=np.float64)
+    rmse = np.array([row.data[key] for row in rows], dtype=np.float64)
+    return float(np.sqrt((atoms * rmse**2).sum() / atoms.sum()))
 
 
 def spearman(first: Floats, second: Floats) -> float:

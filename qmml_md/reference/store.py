@@ -57,6 +57,20 @@ class LabelStore:
                 return _label_of(row, self._path)
         return None
 
+    def need(self, key: str) -> Label:
+        """A label that a run has learned from.
+
+        Raises:
+            RunDirectoryError: it is not there, or the store cannot be read.
+        """
+        label = self.get(key) if self._path.exists() else None
+        if label is None:
+            raise RunDirectoryError(
+                f"{self._path} has lost the label {key[:12]} that the run has learned from",
+                cure="restore labels.db from a copy of the run directory",
+            )
+        return label
+
     def put(self, label: Label) -> None:
         """Store a label; one that is there already stays as it is.
 

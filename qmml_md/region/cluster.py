@@ -45,6 +45,28 @@ class Cluster:
         """Number of atoms, link atoms included."""
         return len(self.numbers)
 
+    @property
+    def geometry(self) -> tuple[bytes, bytes]:
+        """Elements and positions to the bit, to find equal clusters by."""
+        return self.numbers.tobytes(), self.positions.tobytes()
+
+
+def lone_cluster(numbers: Ints, positions: Floats) -> Cluster:
+    """Neutral, closed-shell, of no simulation: no atom has a parent.
+
+    Args:
+        numbers: atomic numbers, shape (m,).
+        positions: Å, shape (m, 3).
+    """
+    return Cluster(
+        numbers=np.asarray(numbers, dtype=np.int64),
+        positions=np.asarray(positions, dtype=np.float64),
+        parent=np.full(len(numbers), -1, dtype=np.int64),
+        links=np.zeros((0, 2), dtype=np.int64),
+        charge=0,
+        multiplicity=1,
+    )
+
 
 def cut_cluster(
     molecules: Molecules,
