@@ -1,0 +1,25 @@
+"""The part of the configuration that says at which quantum level."""
+
+from pydantic import Field
+
+from .base import Positive, PositiveInt, Section
+
+
+class Reference(Section):
+    """The quantum level that labels are computed at."""
+
+    method: str = Field(default="wb97x", description="`hf` or a PySCF exchange-correlation functional.")
+    basis: str = Field(default="6-31g*", description="PySCF basis set name.")
+    cartesian: bool = Field(default=True, description="Cartesian d functions, as ANI was trained with.")
+    density_fit: bool = Field(default=True, description="Density fitting (RI) of Coulomb and exchange.")
+    grid_level: int = Field(default=3, ge=0, le=9, description="PySCF integration grid level.")
+    charge: int | None = Field(
+        default=None, description="Charge of every cluster, in e; by default the sum of its formal charges."
+    )
+    multiplicity: PositiveInt | None = Field(
+        default=None, description="2S+1 of every cluster; by default 1, and odd electrons are refused."
+    )
+    scf_tolerance_hartree: Positive = Field(default=1e-9, description="SCF energy convergence, in hartree.")
+    max_cycles: PositiveInt = Field(default=60, description="SCF cycles per rung of the ladder.")
+    time_limit_s: Positive = Field(default=600.0, description="Longest time for one label, in s.")
+    max_labels: int = Field(default=50, ge=0, description="Most labels that the run may compute.")
