@@ -17,7 +17,7 @@ import numpy as np
 
 from ..errors import RunDirectoryError
 from ..records.run_directory import RunDirectory
-from ..region.cluster import Cluster
+from ..region.cluster import Cluster, cluster_of, plain_of
 from ..system.molecules import Floats
 
 #: Checkpoints that are kept; the newest is the one that run.db names.
@@ -61,7 +61,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         "openmm.chk": checkpoint.openmm,
         "openmm.xml": checkpoint.openmm_xml.encode(),
         "state.json": json.dumps({"step": checkpoint.step, **checkpoint.state}).encode(),
-        "clusters.json": json.dumps([_plain(c) for c in checkpoint.clusters]).encode(),
+        "clusters.json": json.dumps([plain_of(c) for c in checkpoint.clusters]).encode(),
         "snapshots.npy": _npy(checkpoint.snapshots),
         "boxes.npy": _npy(checkpoint.boxes),
     }
@@ -93,7 +93,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         openmm=contents["openmm.chk"],
         openmm_xml=contents["openmm.xml"].decode(),
         state=state,
-        clusters=tuple(_cluster(c) for c in json.loads(contents["clusters.json"])),
+        clusters=tuple(cluster_of(c) for c in json.loads(contents["clusters.json"])),
         snapshots=np.load(io.BytesIO(contents["snapshots.npy"]), allow_pickle=False),
         boxes=np.load(io.BytesIO(contents["boxes.npy"]), allow_pickle=False),
     )
@@ -117,26 +117,3 @@ def _npy(array: Floats) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
-
-
-def _plain(cluster: Cluster) -> dict[str, Any]:
-    # repr of a Python float is exact, so JSON keeps float64 positions to the bit.
-    return {
-        "numbers": cluster.numbers.tolist(),
-        "positions": cluster.positions.tolist(),
-        "parent": cluster.parent.tolist(),
-        "links": cluster.links.tolist(),
-        "charge": cluster.charge,
-        "multiplicity": cluster.multiplicity,
-    }
-
-
-def _cluster(plain: dict[str, Any]) -> Cluster:
-    return Cluster(
-        numbers=np.array(plain["numbers"], dtype=np.int64),
-        positions=np.array(plain["positions"], dtype=np.float64),
-        parent=np.array(plain["parent"], dtype=np.int64),
-        links=np.array(plain["links"], dtype=np.int64).reshape(-1, 2),
-        charge=plain["charge"],
-        multiplicity=plain["multiplicity"],
-    )

@@ -134,10 +134,15 @@ def _columns_of(label: Label) -> dict[str, Any]:
 
 def _data_of(label: Label) -> dict[str, Any]:
     """Everything that ASE has no column for; arrays are stored as bytes, and so are scalars that may be NaN."""
+    complete = label.cluster.complete
     return {
         "numbers": label.cluster.numbers,
         "parent": label.cluster.parent,
         "links": label.cluster.links.reshape(-1),
+        "outer": label.cluster.outer,
+        "ratios": label.cluster.ratios,
+        # ASE's database has no booleans.
+        "complete": np.zeros(0, dtype=np.int64) if complete is None else complete.astype(np.int64),
         "scalars": np.array([getattr(label, name) for name in _SCALARS], dtype=np.float64),
         "dipole": label.dipole,
         "charges": label.charges,
@@ -164,6 +169,7 @@ def _label_of(row: Any, path: Path) -> Label:
 
 def _read(row: Any) -> Label:
     data = row.data
+    complete = np.array(data.get("complete", ()), dtype=bool)
     scalars = dict(zip(_SCALARS, (float(x) for x in data["scalars"]), strict=True))
     cluster = Cluster(
         numbers=np.array(data["numbers"], dtype=np.int64),
@@ -172,6 +178,9 @@ def _read(row: Any) -> Label:
         links=np.array(data["links"], dtype=np.int64).reshape(-1, 2),
         charge=int(row.total_charge),
         multiplicity=int(row.multiplicity),
+        outer=np.array(data.get("outer", ()), dtype=np.int64),
+        ratios=np.array(data.get("ratios", ()), dtype=np.float64),
+        complete=complete if len(complete) else None,
     )
     return Label(
         key=str(row.label_key).removeprefix(_KEY_PREFIX),

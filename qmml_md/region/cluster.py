@@ -1,13 +1,43 @@
 """The isolated cluster that is cut from the simulation and handed to quantum mechanics."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import RegionError
 from ..system.images import nearest_image
 from ..system.molecules import Floats, Ints, Molecules, unwrap
 from ..units import ANGSTROM_PER_NM
+
+Flags = NDArray[np.bool_]
+
+
+def _no_atoms() -> Ints:
+    return np.zeros(0, dtype=np.int64)
+
+
+def _no_numbers() -> Floats:
+    return np.zeros(0, dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """Point charges around a cluster, in its coordinates.
+
+    Attributes:
+        positions: Å, shape (c, 3).
+        charges: e, shape (c,).
+        parent: index in the simulation of the atom that each charge belongs to, -1 for one that was put beside it,
+            shape (c,).
+        own: force-field charges of the cluster's atoms, e, shape (m,): what stands for them in the explicit term.
+    """
+
+    positions: Floats
+    charges: Floats
+    parent: Ints
+    own: Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +51,11 @@ class Cluster:
         links: rows (index in the cluster of the link atom, of the atom that it caps), shape (l, 2).
         charge: total charge, e.
         multiplicity: 2S + 1.
+        outer: index in the simulation of the atom in whose place each link atom stands, shape (l,).
+        ratios: part of the way from the capped atom to that atom at which each link atom sits, shape (l,).
+        complete: whether each atom has everything of the simulation within the model's cutoff around it in the cluster,
+            shape (m,); None where that is not known, as for a cluster of no simulation.
+        surroundings: point charges that the quantum calculation sees; None for an isolated cluster.
     """
 
     numbers: Ints
@@ -29,6 +64,10 @@ class Cluster:
     links: Ints
     charge: int
     multiplicity: int
+    outer: Ints = field(default_factory=_no_atoms)
+    ratios: Floats = field(default_factory=_no_numbers)
+    complete: Flags | None = None
+    surroundings: Surroundings | None = None
 
     def __post_init__(self) -> None:
         m = len(self.numbers)
@@ -49,6 +88,37 @@ class Cluster:
     def geometry(self) -> tuple[bytes, bytes]:
         """Elements and positions to the bit, to find equal clusters by."""
         return self.numbers.tobytes(), self.positions.tobytes()
+
+
+def plain_of(cluster: Cluster) -> dict[str, Any]:
+    """A cluster as JSON has it, without surroundings: what is not labelled has none; exact to the bit."""
+    return {
+        "numbers": cluster.numbers.tolist(),
+        "positions": cluster.positions.tolist(),
+        "parent": cluster.parent.tolist(),
+        "links": cluster.links.tolist(),
+        "charge": cluster.charge,
+        "multiplicity": cluster.multiplicity,
+        "outer": cluster.outer.tolist(),
+        "ratios": cluster.ratios.tolist(),
+        "complete": None if cluster.complete is None else cluster.complete.tolist(),
+    }
+
+
+def cluster_of(plain: dict[str, Any]) -> Cluster:
+    """The cluster that ``plain_of`` took."""
+    complete = plain.get("complete")
+    return Cluster(
+        numbers=np.array(plain["numbers"], dtype=np.int64),
+        positions=np.array(plain["positions"], dtype=np.float64),
+        parent=np.array(plain["parent"], dtype=np.int64),
+        links=np.array(plain["links"], dtype=np.int64).reshape(-1, 2),
+        charge=plain["charge"],
+        multiplicity=plain["multiplicity"],
+        outer=np.array(plain.get("outer", ()), dtype=np.int64),
+        ratios=np.array(plain.get("ratios", ()), dtype=np.float64),
+        complete=None if complete is None else np.array(complete, dtype=bool),
+    )
 
 
 def lone_cluster(numbers: Ints, positions: Floats) -> Cluster:

@@ -28,7 +28,9 @@ class Molecules:
         box: nm, rows are the box vectors in OpenMM's reduced form, shape (3, 3); None in vacuum.
         bonds: pairs of atom indices, shape (b, 2).
         molecule_of: index of the molecule of each atom, shape (n,); molecules are numbered by their first atom.
-        formal_charge: e per atom, shape (n,); the charge of a residue sits on its first atom.
+        residue_of: index of the residue of each atom, shape (n,).
+        fragment_of: index of the fragment of each atom, shape (n,): what must not be cut apart, see ``fragments.py``.
+        formal_charge: e per atom, shape (n,).
     """
 
     topology: Any
@@ -38,14 +40,17 @@ class Molecules:
     box: Floats | None
     bonds: Ints
     molecule_of: Ints
+    residue_of: Ints
+    fragment_of: Ints
     formal_charge: Ints
 
     def __post_init__(self) -> None:
         n = len(self.numbers)
         if self.positions.shape != (n, 3) or self.masses.shape != (n,):
             raise StructureError(f"positions {self.positions.shape} and masses {self.masses.shape} for {n} atoms")
-        if self.molecule_of.shape != (n,) or self.formal_charge.shape != (n,):
-            raise StructureError(f"molecule_of and formal_charge must have one entry for each of {n} atoms")
+        for name in ("molecule_of", "residue_of", "fragment_of", "formal_charge"):
+            if getattr(self, name).shape != (n,):
+                raise StructureError(f"{name} must have one entry for each of {n} atoms")
         if self.bonds.ndim != 2 or self.bonds.shape[1:] != (2,):
             raise StructureError(f"bonds must have shape (b, 2), not {self.bonds.shape}")
         if self.box is not None and self.box.shape != (3, 3):

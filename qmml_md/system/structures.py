@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import ElementError, StructureError
 from ..units import NM_PER_ANGSTROM
 from .checks import problems
+from .fragments import fragments_of
 from .images import Floats, Ints, box_from_cell
 from .molecules import Molecules, molecules_of
 from .xyz import read_frame, topology_by_distance
@@ -203,14 +204,17 @@ def _molecules(topology: Any, positions: Floats, box: Floats | None, formal_char
     elements = [atom.element for atom in atoms]
     pairs = sorted({tuple(sorted((a.index, b.index))) for a, b in topology.bonds})
     bonds: Ints = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    numbers = np.array([0 if e is None else e.number for e in elements], dtype=np.int64)
     return Molecules(
         topology=topology,
-        numbers=np.array([0 if e is None else e.number for e in elements], dtype=np.int64),
+        numbers=numbers,
         masses=np.array([0.0 if e is None else e.mass for e in elements], dtype=np.float64),
         positions=np.array(positions, dtype=np.float64),
         box=box,
         bonds=bonds,
         molecule_of=molecules_of(bonds, len(atoms)),
+        residue_of=np.array([atom.residue.index for atom in atoms], dtype=np.int64),
+        fragment_of=fragments_of(numbers, bonds),
         formal_charge=_charges(topology, formal_charges),
     )
 

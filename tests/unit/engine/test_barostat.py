@@ -43,6 +43,8 @@ def gas(size: float) -> Molecules:
         box=np.eye(3) * size,
         bonds=np.arange(n).reshape(-1, 2),
         molecule_of=np.repeat(np.arange(MOLECULES), 2),
+        residue_of=np.repeat(np.arange(MOLECULES), 2),
+        fragment_of=np.repeat(np.arange(MOLECULES), 2),
         formal_charge=np.zeros(n, dtype=np.int64),
     )
 

@@ -36,9 +36,10 @@ def liquid_of(positions: np.ndarray, bonds: np.ndarray, box: np.ndarray | None) 
     """Hydrogen atoms with given bonds."""
     n = len(positions)
     pairs = np.array(bonds, dtype=np.int64).reshape(-1, 2)
+    whole = molecules_of(pairs, n)
     return Molecules(
         topology=None, numbers=np.ones(n, dtype=np.int64), masses=np.ones(n), positions=positions, box=box,
-        bonds=pairs, molecule_of=molecules_of(pairs, n), formal_charge=np.zeros(n, dtype=np.int64),
+        bonds=pairs, molecule_of=whole, residue_of=whole, fragment_of=whole, formal_charge=np.zeros(n, dtype=np.int64),
     )  # fmt: skip
 
 

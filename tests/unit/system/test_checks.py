@@ -253,7 +253,7 @@ def test_empty_structure_is_refused(ethanol: Molecules) -> None:
     none = np.zeros(0, dtype=np.int64)
     empty = replace(
         ethanol, numbers=none, masses=np.zeros(0), positions=np.zeros((0, 3)), bonds=np.zeros((0, 2), dtype=np.int64),
-        molecule_of=none, formal_charge=none,
+        molecule_of=none, residue_of=none, fragment_of=none, formal_charge=none,
     )  # fmt: skip
     with pytest.raises(StructureError, match="holds no atoms"):
         check(empty)

@@ -87,5 +87,6 @@ def test_arrays_of_wrong_shape_are_refused() -> None:
         Molecules(
             topology=None, numbers=np.ones(2, dtype=np.int64), masses=np.ones(2), positions=np.zeros((2, 3)), box=None,
             bonds=np.zeros((0, 2), dtype=np.int64), molecule_of=np.zeros(1, dtype=np.int64),
+            residue_of=np.zeros(2, dtype=np.int64), fragment_of=np.zeros(2, dtype=np.int64),
             formal_charge=np.zeros(2, dtype=np.int64),
         )  # fmt: skip
