@@ -37,6 +37,10 @@ class ElementError(StructureError):
     """An element of the structure is unknown to the weights."""
 
 
+class ForceFieldError(QmmlError, ValueError):
+    """A force field cannot be built, or must not be loaded."""
+
+
 class RegionError(QmmlError, ValueError):
     """No cluster can be cut with the present settings."""
 
@@ -51,6 +55,10 @@ class NotConverged(LabelError):
 
 class LabelTimeout(LabelError):
     """The label took longer than ``reference.time_limit_s``."""
+
+
+class MixedLabels(QmmlError, ValueError):
+    """Labels of several levels of theory, or embedded and unembedded ones, would be trained on together."""
 
 
 class RunDirectoryError(QmmlError, RuntimeError):

@@ -39,8 +39,10 @@ SEAMS = {
     "torch": ("qmml_md.ensemble", "qmml_md.learning", "qmml_md.doctor"),
     "torchani": ("qmml_md.ensemble", "qmml_md.learning"),
     "openmm": (
-        "qmml_md.system.build", "qmml_md.ensemble.force", "qmml_md.integrators", "qmml_md.engine", "qmml_md.doctor",
+        "qmml_md.system.build", "qmml_md.system.field", "qmml_md.system.forcefield", "qmml_md.ensemble.force",
+        "qmml_md.ensemble.mlpotential", "qmml_md.integrators", "qmml_md.engine", "qmml_md.doctor",
     ),
+    "openmmml": ("qmml_md.system.forcefield", "qmml_md.ensemble.mlpotential"),
     "openmmtorch": ("qmml_md.ensemble.force", "qmml_md.doctor"),
     "pyscf": ("qmml_md.reference.pyscf", "qmml_md.doctor"),
     "ase": ("qmml_md.reference.ase", "qmml_md.reference.store"),
