@@ -8,10 +8,16 @@ from numpy.typing import NDArray
 
 from ..errors import RegionError
 from ..system.images import nearest_image
-from ..system.molecules import Floats, Ints, Molecules, unwrap
+from ..system.molecules import Floats, Ints, Molecules
 from ..units import ANGSTROM_PER_NM
+from .guarantee import complete_atoms, unseen_across
+from .links import HYDROGEN, cut_bonds, link_ratios, place_links
+from .placing import place
 
 Flags = NDArray[np.bool_]
+
+#: Closer than this to another atom a link atom is a ghost: below the shortest bond there is, 0.74 Å in H2.
+GHOST_A = 0.7
 
 
 def _no_atoms() -> Ints:
@@ -146,69 +152,78 @@ def cut_cluster(
     box: Floats | None = None,
     charge: int | None = None,
     multiplicity: int | None = None,
+    cutoff_A: float | None = None,
 ) -> Cluster:
-    """Cut whole molecules out of the simulation and put them together in vacuum.
+    """Cut whole fragments out of the simulation, cap the cut bonds, and put all together in vacuum.
 
-    The molecule of the first atom is made whole around that atom. The others follow one by one, each at the periodic
-    image that brings it nearest to those placed before, nearest first: contacts within the box become contacts in the
-    cluster, wherever atoms were wrapped. Atoms move by whole box vectors only.
-
-    Present limit: whole molecules only, no link atoms. A molecule that ``atoms`` names in part is taken whole.
+    A fragment that ``atoms`` names in part is taken whole. Contacts within the box become contacts in the cluster,
+    wherever atoms were wrapped; see ``placing.place``. Link hydrogens follow the real atoms, by the atom that they cap
+    and then the atom in whose place they stand. They carry no charge: each half of a cut bond keeps one electron.
 
     Args:
         molecules: what is simulated.
         positions_nm: nm, shape (n, 3), wrapped or not.
-        atoms: indices of atoms of the wanted molecules.
+        atoms: indices of atoms of the wanted fragments.
         box: reduced box now, nm, shape (3, 3); by default that of ``molecules``.
         charge: e; by default the sum of the formal charges.
         multiplicity: 2S + 1; by default 1, and an odd number of electrons is refused.
+        cutoff_A: the reach of the model's descriptor, Å; where given, ``complete`` says which atoms keep the guarantee.
 
     Returns:
-        The cluster, with atoms in the order of the simulation and no link atoms.
+        The cluster, with real atoms in the order of the simulation, then link atoms.
 
     Raises:
-        RegionError: no atoms, or charge and multiplicity do not fit the number of electrons.
+        RegionError: no atoms; charge and multiplicity do not fit the number of electrons; or a link atom stands where
+            another atom is, which ``links.unfit_outers`` foresees.
     """
     if len(atoms) == 0:
         raise RegionError("a cluster needs at least one atom", cure="cut a cluster only where the region is not empty")
-    wanted = np.zeros(int(molecules.molecule_of.max()) + 1, dtype=bool)
-    wanted[molecules.molecule_of[np.asarray(atoms)]] = True
-    inside = wanted[molecules.molecule_of]
+    wanted = np.zeros(int(molecules.fragment_of.max()) + 1, dtype=bool)
+    wanted[molecules.fragment_of[np.asarray(atoms)]] = True
+    inside = wanted[molecules.fragment_of]
     parent = np.flatnonzero(inside)
-    place = np.cumsum(inside) - 1
-    bonds = place[molecules.bonds[inside[molecules.bonds[:, 0]]]]
     lattice = molecules.box if box is None else box
-    whole = unwrap(positions_nm[parent], lattice, bonds)
-    gathered = _gather(whole, molecules.molecule_of[parent], lattice)
+    cut = cut_bonds(molecules, inside)
+    hosts, ratios = np.searchsorted(parent, cut[:, 0]), link_ratios(molecules.numbers, cut)
+    placed = place(molecules, positions_nm, parent, lattice)
+    bond, _ = nearest_image(positions_nm[cut[:, 1]] - positions_nm[cut[:, 0]], lattice)
+    positions = np.concatenate([placed, place_links(placed[hosts], placed[hosts] + bond, ratios)]) * ANGSTROM_PER_NM
+    _refuse_ghosts(molecules, cut, positions)
+    complete = None
+    if cutoff_A is not None:
+        complete = complete_atoms(molecules, positions_nm, inside, lattice, cutoff_A)
+        complete &= unseen_across(placed, lattice, cutoff_A)
+        complete = np.concatenate([complete, np.zeros(len(cut), dtype=bool)])
     total = int(molecules.formal_charge[parent].sum()) if charge is None else charge
-    numbers = molecules.numbers[parent]
+    numbers = np.concatenate([molecules.numbers[parent], np.full(len(cut), HYDROGEN, dtype=np.int64)])
     return Cluster(
         numbers=numbers,
-        positions=gathered * ANGSTROM_PER_NM,
-        parent=parent.astype(np.int64),
-        links=np.zeros((0, 2), dtype=np.int64),
+        positions=positions,
+        parent=np.concatenate([parent, np.full(len(cut), -1)]).astype(np.int64),
+        links=np.stack([np.arange(len(parent), len(numbers)), hosts], axis=1).astype(np.int64),
         charge=total,
         multiplicity=_spin(int(numbers.sum()) - total, total, multiplicity),
+        outer=cut[:, 1],
+        ratios=ratios,
+        complete=complete,
     )
 
 
-def _gather(positions: Floats, molecule: Ints, box: Floats | None) -> Floats:
-    """Move whole molecules to the images nearest to one another, along a minimum spanning tree of their contacts."""
-    if box is None:
-        return positions
-    vectors, _ = nearest_image(positions[None, :] - positions[:, None], box)
+def _refuse_ghosts(molecules: Molecules, cut: Ints, positions: Floats) -> None:
+    """Refuse link atoms, the last of ``positions``, that share an atom or stand on another atom of the cluster."""
+    outer, count = np.unique(cut[:, 1], return_counts=True)
+    first = len(positions) - len(cut)
+    vectors = positions[None, :] - positions[first:, None]
     squared = np.einsum("ijk,ijk->ij", vectors, vectors)
-    moved = positions.copy()
-    placed = molecule == molecule[0]
-    while not placed.all():
-        left = np.flatnonzero(~placed)
-        i, k = np.unravel_index(np.argmin(squared[np.ix_(placed, ~placed)]), (len(molecule) - len(left), len(left)))
-        near, far = np.flatnonzero(placed)[i], left[k]
-        joining = molecule == molecule[far]
-        _, shift = nearest_image(moved[far] - moved[near], box)
-        moved[joining] += shift @ box
-        placed |= joining
-    return moved
+    squared[np.arange(len(cut)), first + np.arange(len(cut))] = np.inf
+    ghosts = np.union1d(outer[count > 1], cut[(squared < GHOST_A**2).any(axis=1), 1])
+    if len(ghosts):
+        raise RegionError(
+            f"a link atom in the place of atom {', '.join(map(str, ghosts[:4].tolist()))} would meet another atom of "
+            f"the cluster (closer than {GHOST_A} Å), or another link atom in that place",
+            cure="take the fragment of that atom into the region too (links.unfit_outers names such atoms), or raise "
+            "region.max_qm_atoms so that it has room",
+        )
 
 
 def _spin(electrons: int, charge: int, multiplicity: int | None) -> int:

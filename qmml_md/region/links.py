@@ -1,4 +1,4 @@
-"""Link atoms: hydrogens that stand in for what a cut bond has lost, and the exact chain rule that folds their force back.
+"""Link atoms: hydrogens that stand in for what a cut bond has lost, and the exact chain rule for their forces.
 
 A link atom sits on the bond that was cut, at a fixed part of the way: cap = x_host + g (x_outer − x_host), with g the
 ratio of the two equilibrium bond lengths (Dapprich, Komáromi, Byun, Morokuma, Frisch, J. Mol. Struct. THEOCHEM 461, 1,
@@ -26,8 +26,8 @@ TO_HYDROGEN_A = {6: 1.09, 7: 1.01, 8: 0.96, 15: 1.42, 16: 1.336}
 #: field. A saturated carbon is 1.522 Å from a carbonyl carbon and 1.510 Å from an aromatic one, so that one value for
 #: all carbons moves a link atom by at most 0.011 Å, a third of the thermal amplitude of a C–H bond.
 SINGLE_BONDS_A = {(6, 6): 1.526, (6, 7): 1.449, (6, 8): 1.410, (6, 16): 1.810, (16, 16): 2.038, (8, 15): 1.610}
-#: The issue of ghost contacts. Below, two atoms look bonded: midway between the bond of H2, 0.74 Å, and the distance of
-#: two hydrogens on one carbon, 1.78 Å.
+#: Below, two hydrogens look bonded: midway between the bond of H2, 0.74 Å, and the distance of two hydrogens on one
+#: carbon, 1.78 Å.
 CLOSE_TO_HYDROGEN_A = 1.25
 #: Midway between a C–H bond, 1.09 Å, and the distance from a hydrogen to the next atom but one, 1.95 Å at the least.
 CLOSE_TO_HEAVY_A = 1.5
