@@ -79,40 +79,82 @@ class _PeriodicBlendModule(_BlendModule):
         return self.mixture(positions, boxvectors, blend)
 
 
+class _PartModule(torch.nn.Module):
+    """What OpenMM calls where the ensemble is on some particles: all positions in, those of the part handed on."""
+
+    atoms: Tensor
+
+    def __init__(self, inner: torch.nn.Module, atoms: Tensor) -> None:
+        super().__init__()
+        self.inner = inner
+        self.register_buffer("atoms", atoms, persistent=False)
+
+    def forward(self, positions: Tensor, boxvectors: Tensor | None = None) -> Tensor:
+        energy: Tensor = self.inner(positions.index_select(0, self.atoms), boxvectors)
+        return energy
+
+
+class _PartBlendModule(_PartModule):
+    """The same for a blend in vacuum."""
+
+    def forward(self, positions: Tensor, blend: Tensor) -> Tensor:  # type: ignore[override]
+        energy: Tensor = self.inner(positions.index_select(0, self.atoms), blend)
+        return energy
+
+
+class _PeriodicPartBlendModule(_PartModule):
+    """The same for a blend in a box."""
+
+    def forward(self, positions: Tensor, boxvectors: Tensor, blend: Tensor) -> Tensor:  # type: ignore[override]
+        energy: Tensor = self.inner(positions.index_select(0, self.atoms), boxvectors, blend)
+        return energy
+
+
 def build_force(
-    ensemble: AniEnsemble, numbers: Ints, *, periodic: bool, kind: ForceKind, coming: AniEnsemble | None = None
+    ensemble: AniEnsemble,
+    numbers: Ints,
+    *,
+    periodic: bool,
+    kind: ForceKind,
+    coming: AniEnsemble | None = None,
+    atoms: Ints | None = None,
 ) -> openmm.Force:
     """An OpenMM force that holds a copy of the ensemble; later changes of its weights are not seen.
 
     Args:
         ensemble: the model.
-        numbers: atomic numbers of all particles of the System, shape (n,).
+        numbers: atomic numbers of the particles that the ensemble is on, shape (m,).
         periodic: whether to use the System's box.
         kind: which implementation.
         coming: another model on the same descriptor, to be blended in by the context parameter ``BLEND``, at first 0.
+        atoms: indices of those particles in the System, shape (m,); None: they are all there are.
 
     Raises:
         ElementError: the weights do not know an element.
         InstallationError: openmmtorch cannot be loaded.
     """
     models = [copy.deepcopy(each) for each in (ensemble, coming) if each is not None]
-    force = (
-        _torch_force(models, numbers, periodic) if kind == "torchforce" else _python_force(models, numbers, periodic)
-    )
+    build = _torch_force if kind == "torchforce" else _python_force
+    force = build(models, numbers, periodic, atoms)
     force.setUsesPeriodicBoundaryConditions(periodic)
     force.setName("ensemble")
     return force
 
 
-def _module(models: list[AniEnsemble], numbers: Ints, periodic: bool) -> torch.nn.Module:
+def _module(models: list[AniEnsemble], numbers: Ints, periodic: bool, atoms: Ints | None) -> torch.nn.Module:
     elements = element_indices(models[0].card, numbers)
+    module: _PotentialModule
+    part: type[_PartModule]
     if len(models) == 1:
-        return _PotentialModule(models[0], elements, periodic)
-    kind = _PeriodicBlendModule if periodic else _BlendModule
-    return kind(models[0], models[1], elements, periodic)
+        module, part = _PotentialModule(models[0], elements, periodic), _PartModule
+    elif periodic:
+        module, part = _PeriodicBlendModule(models[0], models[1], elements, periodic), _PeriodicPartBlendModule
+    else:
+        module, part = _BlendModule(models[0], models[1], elements, periodic), _PartBlendModule
+    return module if atoms is None else part(module, torch.as_tensor(np.array(atoms, dtype=np.int64)))
 
 
-def _torch_force(models: list[AniEnsemble], numbers: Ints, periodic: bool) -> openmm.Force:
+def _torch_force(models: list[AniEnsemble], numbers: Ints, periodic: bool, atoms: Ints | None) -> openmm.Force:
     try:
         import openmmtorch
 
@@ -123,7 +165,7 @@ def _torch_force(models: list[AniEnsemble], numbers: Ints, periodic: bool) -> op
         ) from error
     # The fuser recompiles after a few calls and then rounds differently: a restarted run would not be the same run.
     torch.jit.set_fusion_strategy([("STATIC", 0), ("DYNAMIC", 0)])
-    script = torch.jit.script(_module(models, numbers, periodic).train(False))
+    script = torch.jit.script(_module(models, numbers, periodic, atoms).train(False))
     for parameter in script.parameters():
         parameter.requires_grad_(False)
     force = openmmtorch.TorchForce(script)
@@ -142,7 +184,7 @@ def _load_plugin() -> None:
             openmm.Platform.loadPluginLibrary(str(library))
 
 
-def _python_force(models: list[AniEnsemble], numbers: Ints, periodic: bool) -> openmm.Force:
+def _python_force(models: list[AniEnsemble], numbers: Ints, periodic: bool, atoms: Ints | None) -> openmm.Force:
     numbers = np.array(numbers, dtype=np.int64)
     parameters = {BLEND: 0.0} if len(models) > 1 else {}
 
@@ -159,4 +201,8 @@ def _python_force(models: list[AniEnsemble], numbers: Ints, periodic: bool) -> o
             (1.0 - weight) * old.forces + weight * new.forces,
         )
 
-    return openmm.PythonForce(compute, parameters)
+    force = openmm.PythonForce(compute, parameters)
+    if atoms is not None:
+        # OpenMM then hands over these positions only, and takes as many forces.
+        force.setParticles([int(atom) for atom in atoms])
+    return force
