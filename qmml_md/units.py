@@ -1,7 +1,7 @@
 """Every unit factor of the package, once.
 
 Inside the engine: nm, ps, Da, kJ/mol, K, e (OpenMM's units). Labels, learning and whatever a person reads about forces:
-eV and Å. Hartree and bohr appear only inside ``reference/pyscf.py`` and at the ANI seam.
+eV and Å. Hartree and bohr appear only inside ``reference/pyscf*.py`` and at the ANI seam.
 
 Source: CODATA 2018 recommended values (Tiesinga, Mohr, Newell, Taylor, Rev. Mod. Phys. 93, 025010, 2021,
 doi:10.1103/RevModPhys.93.025010). The Avogadro and Boltzmann constants and the elementary charge are exact in the SI.
@@ -31,6 +31,9 @@ BOLTZMANN_KJ_PER_MOL_PER_K = BOLTZMANN_J_PER_K * AVOGADRO_PER_MOL * 1e-3
 EV_PER_ANGSTROM_PER_KJ_PER_MOL_PER_NM = EV_PER_KJ_PER_MOL / ANGSTROM_PER_NM
 KJ_PER_MOL_PER_NM_PER_EV_PER_ANGSTROM = KJ_PER_MOL_PER_EV * ANGSTROM_PER_NM
 EV_PER_ANGSTROM_PER_HARTREE_PER_BOHR = EV_PER_HARTREE / ANGSTROM_PER_BOHR
+
+#: Energy of two charges of 1 e at a distance of 1 Å in vacuum, eV: in atomic units it is one.
+COULOMB_EV_ANGSTROM_PER_E2 = EV_PER_HARTREE * ANGSTROM_PER_BOHR
 
 #: Pressure times volume: 1 bar nm³ = 1e5 Pa · 1e-27 m³.
 KJ_PER_MOL_PER_NM3_PER_BAR = 1e5 * 1e-27 * AVOGADRO_PER_MOL * 1e-3

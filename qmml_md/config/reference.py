@@ -1,5 +1,7 @@
 """The part of the configuration that says at which quantum level."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from .base import Positive, PositiveInt, Section
@@ -13,6 +15,13 @@ class Reference(Section):
     cartesian: bool = Field(default=True, description="Cartesian d functions, as ANI was trained with.")
     density_fit: bool = Field(default=True, description="Density fitting (RI) of Coulomb and exchange.")
     grid_level: int = Field(default=3, ge=0, le=9, description="PySCF integration grid level.")
+    embedding: Literal["mechanical", "electrostatic"] = Field(
+        default="mechanical",
+        description="Labels of clusters in vacuum, or among the point charges of the force field around them.",
+    )
+    embedding_cutoff_A: Positive = Field(
+        default=12.0, description="Whole residues of the force field within this distance are point charges, in Å."
+    )
     charge: int | None = Field(
         default=None, description="Charge of every cluster, in e; by default the sum of its formal charges."
     )

@@ -29,3 +29,11 @@ class Config(Section):
         if self.dynamics.pressure_bar is not None and self.dynamics.integrator not in THERMOSTATS:
             raise ValueError("dynamics.pressure_bar needs a thermostat: integrator langevin, bussi or nose_hoover")
         return self
+
+    @model_validator(mode="after")
+    def _embedding(self) -> "Config":
+        if self.reference.embedding == "electrostatic" and getattr(self.system, "ml_atoms", "all") == "all":
+            raise ValueError(
+                "reference.embedding: electrostatic needs a force field around the clusters: set system.ml_atoms"
+            )
+        return self

@@ -8,10 +8,10 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import SCFError
 
-from ..errors import LabelError, NotConverged
+from ..errors import ConfigError, LabelError, NotConverged
 from ..region.cluster import Cluster
 from ..system.molecules import Floats
-from .label import Label, LevelOfTheory, label_key
+from .label import Label, LevelOfTheory, check_embedding, label_key
 
 #: What calculators raise when an outside program fails, an element is missing, or their input makes no sense.
 _CALCULATOR_ERRORS = (
@@ -28,7 +28,7 @@ class AseReference:
     """Labels from an ASE calculator.
 
     ASE has no common way to set charge and spin, so a calculator is set up for one charge and one multiplicity, and
-    clusters with others are refused instead of being computed as something else.
+    clusters with others are refused instead of being computed as something else. So are clusters among point charges.
 
     Attributes:
         level: level of theory of every label.
@@ -42,7 +42,15 @@ class AseReference:
             level: what it computes; by convention ``program`` is ``ase:<calculator>``.
             charge: total charge that it is set up for, e.
             multiplicity: 2S + 1 that it is set up for.
+
+        Raises:
+            ConfigError: the level says that clusters are embedded, which no calculator can be asked for.
         """
+        if level.embedded:
+            raise ConfigError(
+                f"labels of {level.program} cannot be embedded in point charges",
+                cure="use reference.embedding: mechanical, or PySCF",
+            )
         self.level = level
         self._calculator = calculator
         self._charge = charge
@@ -60,8 +68,10 @@ class AseReference:
 
         Raises:
             NotConverged: the calculator says so.
-            LabelError: charge or multiplicity differ from the calculator's, it failed, or its result is not finite.
+            LabelError: charge or multiplicity differ from the calculator's, there are point charges around the cluster,
+                the calculator failed, or its result is not finite.
         """
+        check_embedding(cluster, self.level)
         if (cluster.charge, cluster.multiplicity) != (self._charge, self._multiplicity):
             raise LabelError(
                 f"cluster has charge {cluster.charge:+d} and multiplicity {cluster.multiplicity}; {self.level.program} "

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from .. import config
 from ..system.molecules import Ints
-from .pyscf import count_functions
+from .pyscf_setup import count_functions
 
 #: Measured wall time of one label (energy and gradient) at ωB97X/6-31G* with density fitting on two CPU cores: basis
 #: functions (Cartesian) of one, five, six and twelve waters and of ethanol, and seconds.

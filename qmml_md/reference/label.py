@@ -2,13 +2,18 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
 import numpy as np
 
+from ..errors import LabelError, MixedLabels
 from ..region.cluster import Cluster
 from ..system.molecules import Floats, Ints
+
+MECHANICAL = "mechanical"
+ELECTROSTATIC = "electrostatic"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +28,7 @@ class LevelOfTheory:
         density_fit: density fitting of Coulomb and exchange.
         grid_level: integration grid.
         grid_response: forces hold the response of the grid to the atoms' motion, so that they are the gradient.
+        embedding: `mechanical` for clusters in vacuum, `electrostatic` for clusters among the charges of a force field.
     """
 
     program: str
@@ -32,11 +38,36 @@ class LevelOfTheory:
     density_fit: bool
     grid_level: int
     grid_response: bool = True
+    embedding: str = MECHANICAL
 
     @property
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that are equal only for equal levels."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        fields = asdict(self)
+        # Labels of the time before there was another embedding keep their address.
+        if self.embedding == MECHANICAL:
+            del fields["embedding"]
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def embedded(self) -> bool:
+        """Whether clusters are computed among charges."""
+        return self.embedding != MECHANICAL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedded:
+    """What quantum mechanics said about a cluster among charges, before the explicit term was taken off.
+
+    Attributes:
+        energy: of the cluster in the field of the charges, without that of the charges among themselves, eV.
+        forces: on the cluster's atoms, eV/Å, shape (m, 3).
+        on_charges: on the charges, from the cluster alone, eV/Å, shape (c, 3).
+    """
+
+    energy: float
+    forces: Floats
+    on_charges: Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +77,8 @@ class Label:
     Attributes:
         key: content address, see ``label_key``.
         cluster: what was computed.
-        energy: total energy, eV.
-        forces: eV/Å, shape (m, 3).
+        energy: total energy, eV; of an embedded cluster, less the explicit term (``embedding.py``): what is trained on.
+        forces: likewise, eV/Å, shape (m, 3).
         dipole: e·Å, shape (3,).
         charges: Mulliken charges, e, shape (m,).
         level: level of theory.
@@ -55,6 +86,7 @@ class Label:
         spin_squared: expectation value of S².
         gap: HOMO-LUMO gap, eV.
         wall_time: s.
+        embedding: the result before the explicit term was taken off; None for a cluster in vacuum.
     """
 
     key: str
@@ -68,6 +100,7 @@ class Label:
     spin_squared: float
     gap: float
     wall_time: float
+    embedding: Embedded | None = None
 
 
 class Reference(Protocol):
@@ -89,7 +122,7 @@ KEY_DECIMALS = 8
 
 
 def label_key(cluster: Cluster, level: LevelOfTheory) -> str:
-    """Content address of a label: equal geometry, charge, multiplicity and level give an equal key.
+    """Content address of a label: equal geometry, charge, multiplicity, surroundings and level give an equal key.
 
     Args:
         cluster: the cluster; only what changes the quantum result enters (not which atoms it came from).
@@ -100,8 +133,49 @@ def label_key(cluster: Cluster, level: LevelOfTheory) -> str:
     """
     digest = hashlib.sha256()
     numbers: Ints = np.ascontiguousarray(cluster.numbers, dtype="<i8")
-    rounded: Floats = np.ascontiguousarray(np.round(cluster.positions, KEY_DECIMALS) + 0.0, dtype="<f8")
     digest.update(numbers.tobytes())
-    digest.update(rounded.tobytes())
+    digest.update(_rounded(cluster.positions))
     digest.update(f"{cluster.charge}|{cluster.multiplicity}|{level.fingerprint}".encode())
+    if cluster.surroundings is not None:
+        around = cluster.surroundings
+        digest.update(f"|{len(around.charges)} charges|".encode())
+        for numbers_around in (around.positions, around.charges, around.own):
+            digest.update(_rounded(numbers_around))
     return digest.hexdigest()
+
+
+def _rounded(numbers: Floats) -> bytes:
+    rounded: Floats = np.ascontiguousarray(np.round(numbers, KEY_DECIMALS) + 0.0, dtype="<f8")
+    return rounded.tobytes()
+
+
+def check_embedding(cluster: Cluster, level: LevelOfTheory) -> None:
+    """Refuse a cluster that a level of theory would compute as something else.
+
+    Raises:
+        LabelError: surroundings at a level without embedding, or none at a level with it.
+    """
+    if (cluster.surroundings is not None) != level.embedded:
+        has = "has no surroundings" if cluster.surroundings is None else "lies among point charges"
+        raise LabelError(
+            f"a cluster of {cluster.size} atoms {has}, but labels of {level.program} are {level.embedding}",
+            cure="set reference.embedding: electrostatic with PySCF where system.ml_atoms leaves a force field around "
+            "the clusters, and mechanical everywhere else",
+        )
+
+
+def check_one_level(labels: Sequence[Label]) -> None:
+    """Refuse labels of several levels of theory: no model can be right about both.
+
+    Raises:
+        MixedLabels: levels differ; the message names how.
+    """
+    if len({label.level.fingerprint for label in labels}) < 2:
+        return
+    levels = {label.level.fingerprint: asdict(label.level) for label in labels}.values()
+    names = {name: sorted({str(level[name]) for level in levels}) for name in next(iter(levels))}
+    differ = "; ".join(f"{name} {' and '.join(values)}" for name, values in names.items() if len(values) > 1)
+    raise MixedLabels(
+        f"labels of {len(levels)} levels of theory would be trained on together: {differ}",
+        cure="set `reference` as it was when the earlier labels were computed, or begin a new run without them",
+    )

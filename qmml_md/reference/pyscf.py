@@ -1,31 +1,34 @@
-"""Quantum labels from PySCF; the only module that imports it, and the only one that knows hartree and bohr.
+"""Quantum labels from PySCF; with ``pyscf_setup.py`` all that imports it, and that knows hartree and bohr.
 
 Forces are the gradient of the computed energy, response of the integration grid included: without it they sum to
 10⁻² eV/Å instead of zero at grid level 3, an error that no conservative model can learn. See ``LevelOfTheory``.
 """
 
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from pyscf import dft, gto, lib, scf
-from scipy.spatial.distance import pdist
+from pyscf import lib
 
 from .. import config, units
-from ..errors import ConfigError, LabelError
-from ..region.cluster import Cluster
-from ..system.molecules import Floats, Ints
-from .label import Label, LevelOfTheory, label_key
+from ..errors import LabelError
+from ..region.cluster import Cluster, Surroundings
+from ..system.molecules import Floats
+from .embedding import explicit_term
+from .label import Embedded, Label, LevelOfTheory, check_embedding, label_key
 from .ladder import RUNGS, Deadline, Guesses, check_electrons, check_rungs, climb
+from .pyscf_setup import (
+    PYSCF_ERRORS,
+    build_mean_field,
+    build_molecule,
+    check_level,
+    embed,
+    level_of_theory,
+    without_advertisement,
+)
 
-#: No two nuclei come closer in any molecule, by a factor of seven.
-MIN_DISTANCE_A = 0.1
-
-#: What PySCF raises for a request that it cannot fulfil (missing basis, unsupported functional, out of memory).
-_PYSCF_ERRORS = (RuntimeError, KeyError, ImportError, MemoryError, OSError, ValueError, ArithmeticError)
+#: Memory for integrals over charges at a time.
+BLOCK_BYTES = 256 * 1024**2
 
 
 class PyscfReference:
@@ -69,7 +72,7 @@ class PyscfReference:
         The time limit is looked at after each SCF cycle and before the gradient, which is finished once begun.
 
         Args:
-            cluster: atoms in vacuum.
+            cluster: atoms in vacuum, or among point charges where the level is embedded.
 
         Returns:
             The label. The dipole of a charged cluster is taken about the origin of its coordinates.
@@ -77,16 +80,18 @@ class PyscfReference:
         Raises:
             NotConverged: no rung of the SCF ladder converged.
             LabelTimeout: the time limit of the settings has passed.
-            LabelError: electrons and multiplicity do not fit, atoms coincide, or PySCF cannot treat the cluster.
+            LabelError: electrons and multiplicity do not fit, atoms coincide, surroundings do not fit the level, or
+                PySCF cannot treat the cluster.
         """
         deadline = Deadline(limit_s=self._settings.time_limit_s, start=time.monotonic())
         check_electrons(cluster)
+        check_embedding(cluster, self.level)
         try:
-            with lib.with_omp_threads(self._threads), _without_advertisement():
+            with lib.with_omp_threads(self._threads), without_advertisement():
                 return self._compute(cluster, deadline)
         except LabelError:
             raise
-        except _PYSCF_ERRORS as error:
+        except PYSCF_ERRORS as error:
             raise LabelError(
                 f"PySCF failed on a cluster of {cluster.size} atoms: {type(error).__name__}: {error}",
                 cure="check reference.method and reference.basis against the elements (density fitting lacks some: try "
@@ -95,7 +100,7 @@ class PyscfReference:
 
     def _compute(self, cluster: Cluster, deadline: Deadline) -> Label:
         molecule = build_molecule(cluster, self._settings)
-        mean_field = build_mean_field(molecule, self._settings)
+        mean_field = embed(build_mean_field(molecule, self._settings), cluster.surroundings)
         mean_field.callback = lambda state: deadline.check("in the SCF")
         guess = self._guesses.propose(cluster, mean_field)
         rung = climb(mean_field, guess, self._rungs, self._settings.max_cycles)
@@ -106,6 +111,12 @@ class PyscfReference:
         forces: Floats = -np.asarray(gradient.kernel()) * units.EV_PER_ANGSTROM_PER_HARTREE_PER_BOHR
         energy = float(mean_field.e_tot) * units.EV_PER_HARTREE
         _check_finite(energy, forces, cluster)
+        embedding = None
+        if cluster.surroundings is not None:
+            on_charges = _forces_on_charges(gradient, mean_field, cluster.surroundings)
+            embedding = Embedded(energy=energy, forces=forces, on_charges=on_charges)
+            explicit = explicit_term(cluster.positions, cluster.surroundings)
+            energy, forces = energy - explicit.energy, forces - explicit.forces
         self._guesses.remember(cluster, mean_field)
         return Label(
             key=label_key(cluster, self.level),
@@ -119,153 +130,30 @@ class PyscfReference:
             spin_squared=float(mean_field.spin_square()[0]) if cluster.multiplicity > 1 else 0.0,
             gap=_gap(mean_field) * units.EV_PER_HARTREE,
             wall_time=time.monotonic() - deadline.start,
+            embedding=embedding,
         )
 
 
-def level_of_theory(settings: config.Reference, *, grid_response: bool = True) -> LevelOfTheory:
-    """The level of theory that settings stand for; what Hartree-Fock does not have does not enter it."""
-    hf = _is_hf(settings)
-    return LevelOfTheory(
-        program="pyscf",
-        method=settings.method.strip().lower(),
-        basis=settings.basis.strip().lower(),
-        cartesian=settings.cartesian,
-        density_fit=settings.density_fit,
-        grid_level=0 if hf else settings.grid_level,
-        grid_response=grid_response and not hf,
-    )
+def _forces_on_charges(gradient: Any, mean_field: Any, surroundings: Surroundings) -> Floats:
+    """Forces of electrons and nuclei on the charges around them, eV/Å, shape (c, 3).
 
-
-def check_level(settings: config.Reference) -> None:
-    """Find out, before a run starts, whether PySCF can compute a level of theory.
-
-    Raises:
-        ConfigError: the functional or the basis set is unknown, or needs a package that is not installed.
+    PySCF's own routine for the electrons' part does not know Cartesian d functions.
     """
-    try:
-        if not _is_hf(settings):
-            dft.libxc.parse_xc(settings.method.strip() or "nothing")
-    except (KeyError, ValueError, RuntimeError) as error:
-        raise ConfigError(
-            f"reference.method: PySCF does not know the functional {settings.method!r} ({error})",
-            cure="use `hf` or a functional that PySCF lists, such as wb97x, pbe0 or b3lyp",
-        ) from error
-    try:
-        mean_field = build_mean_field(build_molecule(_spread(np.array([1, 1]), charge=0), settings), settings)
-        if mean_field.do_disp():
-            mean_field.get_dispersion()
-    except _PYSCF_ERRORS as error:
-        raise ConfigError(
-            f"reference: PySCF cannot compute {settings.method}/{settings.basis}: {error}",
-            cure="use a basis set that PySCF lists, such as 6-31g* or def2-svp; dispersion needs pyscf-dispersion",
-        ) from error
-
-
-def build_molecule(cluster: Cluster, settings: config.Reference) -> Any:
-    """PySCF molecule of a cluster, atoms in the same order, silent.
-
-    Raises:
-        LabelError: two atoms coincide.
-    """
-    apart = pdist(cluster.positions)
-    if apart.size and apart.min() < MIN_DISTANCE_A:
-        raise LabelError(
-            f"two of the {cluster.size} atoms of a cluster coincide ({apart.min():.3f} Å apart)",
-            cure="look at the frame: the structure overlaps with itself, or the dynamics broke down",
-        )
-    symbols = [lib.param.ELEMENTS[z] for z in cluster.numbers]
-    basis = settings.basis.strip()
-    with _without_advertisement():
-        molecule = gto.M(
-            atom=list(zip(symbols, cluster.positions / units.ANGSTROM_PER_BOHR, strict=True)),
-            unit="Bohr",
-            basis=basis,
-            ecp=_core_potentials(basis, set(symbols)),
-            cart=settings.cartesian,
-            charge=cluster.charge,
-            spin=cluster.multiplicity - 1,
-            symmetry=False,
-            verbose=0,
-            parse_arg=False,
-            dump_input=False,
-        )
-    if molecule.elements != symbols:
-        raise LabelError("PySCF holds the atoms in another order", cure="report this with the frame; it is a defect")
-    return molecule
-
-
-def build_mean_field(molecule: Any, settings: config.Reference) -> Any:
-    """PySCF mean field at a level of theory; restricted for singlets."""
-    if _is_hf(settings):
-        mean_field = scf.RHF(molecule) if molecule.spin == 0 else scf.UHF(molecule)
-    else:
-        method = settings.method.strip()
-        mean_field = dft.RKS(molecule, xc=method) if molecule.spin == 0 else dft.UKS(molecule, xc=method)
-        mean_field.grids.level = settings.grid_level
-    # A label is stored when it is finished; PySCF's file for half of one would stay open until collected as garbage.
-    mean_field.chkfile = None
-    mean_field._chkfile.close()
-    if settings.density_fit:
-        mean_field = mean_field.density_fit()
-    mean_field.conv_tol = settings.scf_tolerance_hartree
-    return mean_field
-
-
-def count_functions(numbers: Ints, settings: config.Reference) -> tuple[int, int]:
-    """Count what a calculation would treat, without computing anything.
-
-    Args:
-        numbers: atomic numbers, shape (m,).
-        settings: level of theory; its charge, or 0, is the charge.
-
-    Returns:
-        Electrons (those replaced by a core potential left out) and basis functions.
-
-    Raises:
-        LabelError: the basis set lacks an element.
-    """
-    try:
-        molecule = build_molecule(_spread(numbers, charge=settings.charge or 0), settings)
-    except _PYSCF_ERRORS as error:
-        raise LabelError(
-            f"basis set {settings.basis} cannot treat these elements: {error}",
-            cure="choose a basis set that has all elements of the structure, such as def2-svp",
-        ) from error
-    return int(molecule.nelectron), int(molecule.nao)
-
-
-def _core_potentials(basis: str, symbols: set[str]) -> dict[str, Any]:
-    """Core potentials that belong to a basis set, by element; without them it would describe the wrong electrons."""
-    try:
-        found = {symbol: gto.basis.load_ecp(basis, symbol) for symbol in symbols}
-    except (RuntimeError, KeyError):  # PySCF knows no potentials at all under this name
-        return {}
-    return {symbol: potential for symbol, potential in found.items() if potential}
-
-
-@contextmanager
-def _without_advertisement() -> Iterator[None]:
-    """Keep PySCF from naming another package whenever it looks for a basis set in vain, be it to do without."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="(Basis|ECP) may be available", category=UserWarning)
-        yield
-
-
-def _spread(numbers: Ints, *, charge: int) -> Cluster:
-    """Atoms in a row, far apart, with the lowest multiplicity: for questions that need no geometry."""
-    m = len(numbers)
-    return Cluster(
-        numbers=np.asarray(numbers, dtype=np.int64),
-        positions=np.outer(np.arange(m), [10.0, 0.0, 0.0]),
-        parent=np.arange(m),
-        links=np.zeros((0, 2), dtype=np.int64),
-        charge=charge,
-        multiplicity=1 + (int(np.sum(numbers)) - charge) % 2,
-    )
-
-
-def _is_hf(settings: config.Reference) -> bool:
-    return settings.method.strip().lower() == "hf"
+    count = len(surroundings.charges)
+    if not count:
+        return np.zeros((0, 3))
+    molecule, density = mean_field.mol, np.asarray(mean_field.make_rdm1())
+    if density.ndim == 3:
+        density = density.sum(axis=0)
+    places = surroundings.positions / units.ANGSTROM_PER_BOHR
+    block = max(1, int(BLOCK_BYTES / (3 * 8 * molecule.nao**2)))
+    # −∇_R ⟨p|1/|r−R||q⟩ = −⟨∇p|…|q⟩ − ⟨p|…|∇q⟩: of a symmetric density, twice the first; electrons are negative.
+    field = [
+        2.0 * np.einsum("xkpq,pq->kx", molecule.intor("int1e_grids_ip", grids=places[k : k + block]), density)
+        for k in range(0, count, block)
+    ]
+    forces = surroundings.charges[:, None] * np.concatenate(field) - gradient.grad_nuc_mm()
+    return np.asarray(forces * units.EV_PER_ANGSTROM_PER_HARTREE_PER_BOHR, dtype=np.float64)
 
 
 def _gap(mean_field: Any) -> float:

@@ -17,8 +17,9 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from ..errors import LabelError, RunDirectoryError
-from ..region.cluster import Cluster
-from .label import Label, LevelOfTheory, Reference, label_key
+from ..region.cluster import Cluster, Surroundings
+from ..system.molecules import Floats
+from .label import Embedded, Label, LevelOfTheory, Reference, label_key
 
 #: ASE refuses text that reads like a number, which a hash may.
 _KEY_PREFIX = "sha256:"
@@ -147,7 +148,28 @@ def _data_of(label: Label) -> dict[str, Any]:
         "dipole": label.dipole,
         "charges": label.charges,
         "level": asdict(label.level),
+        **_embedding_data(label),
     }
+
+
+def _embedding_data(label: Label) -> dict[str, Any]:
+    """The charges around a cluster, and what was computed among them; nothing for a cluster in vacuum."""
+    around, embedded = label.cluster.surroundings, label.embedding
+    found: dict[str, Any] = {}
+    if around is not None:
+        found["surroundings"] = {
+            "positions": around.positions.reshape(-1),
+            "charges": around.charges,
+            "parent": around.parent,
+            "own": around.own,
+        }
+    if embedded is not None:
+        found["embedded"] = {
+            "energy": np.array([embedded.energy]),
+            "forces": embedded.forces.reshape(-1),
+            "on_charges": embedded.on_charges.reshape(-1),
+        }
+    return found
 
 
 def _label_of(row: Any, path: Path) -> Label:
@@ -181,6 +203,7 @@ def _read(row: Any) -> Label:
         outer=np.array(data.get("outer", ()), dtype=np.int64),
         ratios=np.array(data.get("ratios", ()), dtype=np.float64),
         complete=complete if len(complete) else None,
+        surroundings=_surroundings(data.get("surroundings")),
     )
     return Label(
         key=str(row.label_key).removeprefix(_KEY_PREFIX),
@@ -190,8 +213,32 @@ def _read(row: Any) -> Label:
         charges=np.array(data["charges"], dtype=np.float64),
         level=LevelOfTheory(**data["level"]),
         rung=str(row.rung),
+        embedding=_embedded(data.get("embedded")),
         **scalars,
     )
+
+
+def _surroundings(data: dict[str, Any] | None) -> Surroundings | None:
+    if data is None:
+        return None
+    return Surroundings(
+        positions=_vectors(data["positions"]),
+        charges=np.array(data["charges"], dtype=np.float64),
+        parent=np.array(data["parent"], dtype=np.int64),
+        own=np.array(data["own"], dtype=np.float64),
+    )
+
+
+def _embedded(data: dict[str, Any] | None) -> Embedded | None:
+    if data is None:
+        return None
+    return Embedded(
+        energy=float(data["energy"][0]), forces=_vectors(data["forces"]), on_charges=_vectors(data["on_charges"])
+    )
+
+
+def _vectors(flat: Any) -> Floats:
+    return np.array(flat, dtype=np.float64).reshape(-1, 3)
 
 
 class StoredReference:

@@ -17,7 +17,8 @@ from qmml_md.reference.ladder import (
     climb,
     common_atoms,
 )
-from qmml_md.reference.pyscf import PyscfReference, build_mean_field, build_molecule
+from qmml_md.reference.pyscf import PyscfReference
+from qmml_md.reference.pyscf_setup import build_mean_field, build_molecule
 from qmml_md.region.cluster import Cluster
 
 Make = Callable[..., Cluster]

@@ -9,7 +9,8 @@ from pyscf.data import nist
 from qmml_md import config, units
 from qmml_md.errors import ConfigError, LabelError
 from qmml_md.reference.label import label_key
-from qmml_md.reference.pyscf import PyscfReference, build_mean_field, build_molecule, count_functions, level_of_theory
+from qmml_md.reference.pyscf import PyscfReference
+from qmml_md.reference.pyscf_setup import build_mean_field, build_molecule, count_functions, level_of_theory
 from qmml_md.region.cluster import Cluster
 
 Make = Callable[..., Cluster]

@@ -11,7 +11,8 @@ from ase.db.row import AtomsRow
 from qmml_md import config
 from qmml_md.errors import LabelError, RunDirectoryError
 from qmml_md.reference.label import Label, label_key
-from qmml_md.reference.pyscf import PyscfReference, level_of_theory
+from qmml_md.reference.pyscf import PyscfReference
+from qmml_md.reference.pyscf_setup import level_of_theory
 from qmml_md.reference.store import LabelStore
 from qmml_md.region.cluster import Cluster
 
