@@ -7,9 +7,10 @@ simulation within the cutoff around it is in the cluster, and nothing else is: n
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from ..system.images import nearest_image
-from ..system.molecules import Floats, Ints, Molecules
+from ..system.molecules import Floats, Molecules
 from ..units import NM_PER_ANGSTROM
 from .links import cut_bonds, link_ratios
 
@@ -33,15 +34,34 @@ def complete_atoms(
         For the atoms inside, in their order, shape (m,). Link atoms are never complete: they see a bond that is none.
     """
     cutoff = cutoff_A * NM_PER_ANGSTROM
-    atoms, outside = np.flatnonzero(inside), np.flatnonzero(~inside)
-    here = positions_nm[atoms]
-    others = positions_nm[_within_reach(here, positions_nm, outside, box, cutoff)]
+    here, outside = positions_nm[inside], positions_nm[~inside]
     cut = cut_bonds(molecules, inside)
     bond, _ = nearest_image(positions_nm[cut[:, 1]] - positions_nm[cut[:, 0]], box)
     caps = positions_nm[cut[:, 0]] + link_ratios(molecules.numbers, cut)[:, None] * bond
-    foreign = np.concatenate([others, caps])
-    vectors, _ = nearest_image(foreign[None, :] - here[:, None], box, within=cutoff)
-    found: Flags = (np.einsum("ijk,ijk->ij", vectors, vectors) >= cutoff**2).all(axis=1)
+    foreign = np.concatenate([outside, caps])
+    near, _ = nearest_image(here - here[0], box)
+    centre = here[0] + near.mean(axis=0)
+    here, _ = nearest_image(here - centre, box)
+    reach = float(np.linalg.norm(here, axis=1).max()) + cutoff
+    if box is not None and reach > 0.5 * float(box.diagonal().min()):
+        return _by_images(here, foreign - centre, box, cutoff)
+    # An image within half the smallest diagonal element of the centre is the only one there (`nearest_image`), so that
+    # around the centre there is no box.
+    foreign, _ = nearest_image(foreign - centre, box, within=reach)
+    foreign = foreign[np.einsum("ij,ij->i", foreign, foreign) < reach**2]
+    if not len(foreign):
+        return np.ones(len(here), dtype=bool)
+    distances, _ = cKDTree(foreign, compact_nodes=False, balanced_tree=False).query(here, distance_upper_bound=cutoff)
+    found: Flags = distances >= cutoff
+    return found
+
+
+def _by_images(here: Floats, foreign: Floats, box: Floats, cutoff: float) -> "Flags":
+    """Whether no foreign atom is within the cutoff of each atom, over all images, one atom after another."""
+    found = np.ones(len(here), dtype=bool)
+    for k, place in enumerate(here):
+        vectors, _ = nearest_image(foreign - place, box, within=cutoff)
+        found[k] = (np.einsum("ij,ij->i", vectors, vectors) >= cutoff**2).all()
     return found
 
 
@@ -66,16 +86,3 @@ def unseen_across(placed_nm: Floats, box: Floats | None, cutoff_A: float) -> "Fl
     elsewhere = shifts.any(axis=2) & (np.einsum("ijk,ijk->ij", vectors, vectors) < cutoff**2)
     found: Flags = ~elsewhere.any(axis=1)
     return found
-
-
-def _within_reach(here: Floats, positions: Floats, outside: Ints, box: Floats | None, cutoff: float) -> Ints:
-    """The atoms outside that can be within the cutoff of any atom inside, and some more; all where that is not sure."""
-    near, _ = nearest_image(here - here[0], box)
-    centre = here[0] + near.mean(axis=0)
-    spread, _ = nearest_image(here - centre, box)
-    reach = float(np.linalg.norm(spread, axis=1).max()) + cutoff
-    # An atom's image within half the smallest diagonal element of the centre is its only one there (`nearest_image`).
-    if box is not None and reach > 0.5 * float(box.diagonal().min()):
-        return outside
-    vectors, _ = nearest_image(positions[outside] - centre, box, within=reach)
-    return np.asarray(outside[np.einsum("ij,ij->i", vectors, vectors) < reach**2], dtype=np.int64)

@@ -31,19 +31,28 @@ def place(molecules: Molecules, positions_nm: Floats, atoms: Ints, box: Floats |
     place_of = np.empty(molecules.size, dtype=np.int64)
     place_of[members] = np.arange(len(members))
     bonds = molecules.bonds[touched[molecules.molecule_of[molecules.bonds[:, 0]]]]
-    whole = unwrap(positions_nm[members], box, place_of[bonds])[place_of[atoms]]
+    whole = _made_whole(positions_nm[members], box, place_of[bonds])[place_of[atoms]]
     molecule = molecules.molecule_of[atoms]
     whole[molecule == molecule[0]] += positions_nm[atoms[0]] - whole[0]
     return _gather(whole, molecule, box)
 
 
+def _made_whole(positions: Floats, box: Floats, bonds: Ints) -> Floats:
+    """``unwrap``, at no cost where no bond spans the box: the usual case, since dynamics moves atoms across no face."""
+    _, shifts = nearest_image(positions[bonds[:, 1]] - positions[bonds[:, 0]], box)
+    return unwrap(positions, box, bonds) if shifts.any() else positions
+
+
 def _gather(positions: Floats, molecule: Ints, box: Floats) -> Floats:
     """Move whole molecules to the images nearest to one another, along a minimum spanning tree of their contacts."""
-    if (molecule == molecule[0]).all():
-        return positions
-    # Up to half the smallest diagonal element the cheap image is the nearest one (`nearest_image`): a branch of the
-    # tree that is longer asks for all of them.
+    # Up to half the smallest diagonal element an image that is that near is the nearest one (`nearest_image`).
     sure = 0.5 * float(box.diagonal().min())
+    _, first, inverse = np.unique(molecule, return_index=True, return_inverse=True)
+    _, shifts = nearest_image(positions[first] - positions[0], box)
+    moved = np.asarray(positions + (shifts @ box)[inverse], dtype=np.float64)
+    # A cluster that is no wider than that has all its contacts already: every distance in it is the nearest image's.
+    if float(np.linalg.norm(np.ptp(moved, axis=0))) < sure:
+        return moved
     moved, complete = _along_tree(positions, molecule, box, within=sure)
     return moved if complete else _along_tree(positions, molecule, box, within=np.inf)[0]
 
