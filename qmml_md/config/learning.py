@@ -28,6 +28,13 @@ class Learning(Section):
     energy_weight: float = Field(
         default=30.0, ge=0, description="Weight of energy terms, per atom, in (eV/Å)²/(eV/atom)²."
     )
+    boundary_weight: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="What an atom of a label counts that lacks something within the model's cutoff in its cluster, "
+        "and a link atom; the others count 1.",
+    )
     learning_rate: Positive = Field(default=3e-4, description="Adam learning rate at the start of an update.")
     max_epochs: PositiveInt = Field(
         default=120, description="Most optimiser steps of one update; the learning rate falls over them."

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,10 @@ from ..ensemble.weights import load, store
 from ..errors import LabelError, RegionError
 from ..learning.anchors import FEATURE_BYTES, AnchorPool, base_anchors
 from ..learning.base_set import anchor_set, probe_set
+from ..learning.boundary import simulated
 from ..learning.evidence import Evidence, record_of
 from ..learning.feature_store import FeatureStore
-from ..learning.features import Features
+from ..learning.features import Features, of_atoms
 from ..learning.finetune import Fit, finetune
 from ..learning.gate import Verdict, judge
 from ..learning.images import Anchor, Image, make_image
@@ -112,7 +113,7 @@ class Learner:
         return len(self.labels) + len(self.held_out)
 
     def features(self) -> list[Features]:
-        """Features of every label, held out or not, without their derivatives."""
+        """Features of every label, held out or not, without their derivatives and without link atoms."""
         return list(self._features.values())
 
     def recall(self, keys: Sequence[str], held_out: Sequence[str] = ()) -> None:
@@ -215,7 +216,8 @@ class Learner:
 
     def _images(self) -> list[Image]:
         """Everything that is trained on."""
-        return [make_image(self.base, label, self._all_features(label)) for label in self.labels]
+        weight = self._config.learning.boundary_weight
+        return [make_image(self.base, x, self._all_features(x), boundary_weight=weight) for x in self.labels]
 
     def _all_features(self, label: Label) -> Features:
         return self._kept.get(self.base, label.cluster.numbers, label.cluster.positions)
@@ -244,7 +246,8 @@ class Learner:
             pool.kept[:] = [cluster for cluster in pool.kept if cluster.geometry not in self._shapes]
         features = self._all_features(label)
         # Choosing and novelty ask for the features alone; their derivatives are a hundred times as large.
-        self._features[label.key] = replace(features, jacobian=features.jacobian.new_zeros(0, 0))
+        # Link atoms are none of the simulation: what is like them is not known for that.
+        self._features[label.key] = of_atoms(features, simulated(label.cluster))
         if held_out:
             self.held_out.append(label)
             return

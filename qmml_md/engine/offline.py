@@ -168,7 +168,8 @@ def train_offline(
     rng = np.random.default_rng(np.random.SeedSequence([config.dynamics.seed, len(material.labels)]))
     stage(f"features of {len(material.labels)} labels and {len(pool.training.kept)} anchors")
     start = material.final if from_final else material.base
-    images, anchors, bulk = [make_image(material.base, x) for x in material.labels], pool.anchors(), pool.bulk()
+    weight, anchors, bulk = settings.boundary_weight, pool.anchors(), pool.bulk()
+    images = [make_image(material.base, x, boundary_weight=weight) for x in material.labels]
     keys = [label.key for label in material.labels]
     weights = bootstrap(keys, start.members, config.dynamics.seed) if settings.bootstrap else None
     stage(f"training on {len(images)} labels, {settings.max_epochs} epochs at most")

@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 
 from ..ensemble.model import self_energy_hartree
+from ..learning.boundary import atom_weights, counted_rmse
 from ..learning.gate import cluster_energy_and_forces
 from ..records.rows import LabelRow
 from ..reference.label import Label
+from ..region.cluster import Cluster, Flags
+from ..system.molecules import Floats
 from ..units import EV_PER_HARTREE
 from .parts import Parts
 from .sights import Sight
@@ -40,6 +43,8 @@ def score(parts: Parts, state: State, sight: Sight, label: Label, reused: bool, 
         occasion: of the trigger.
     """
     learner, model, parents = parts.learner, parts.surface.ensemble, label.cluster.parent
+    weights = atom_weights(label.cluster, parts.config.learning.boundary_weight)
+    core = np.isin(parents, sight.region.core)
     energy, forces = cluster_energy_and_forces(model, label.cluster)
     wrong = forces - label.forces
     untrained = cluster_energy_and_forces(learner.base, label.cluster)[1] - label.forces
@@ -52,7 +57,7 @@ def score(parts: Parts, state: State, sight: Sight, label: Label, reused: bool, 
         region_epoch=state.region.epoch,
         data={
             "parents": parents.tolist(),
-            "core": np.isin(parents, sight.region.core).tolist(),
+            "core": core.tolist(),
             "sigma": [float(sight.sigma[p]) if p >= 0 else None for p in parents],
             "error": np.linalg.norm(wrong, axis=1).tolist(),
             "elements": label.cluster.numbers.tolist(),
@@ -68,10 +73,34 @@ def score(parts: Parts, state: State, sight: Sight, label: Label, reused: bool, 
             "held_out": occasion.held_out,
             "steps_since": steps_since,
             "interval": state.rhythm.interval,
-            "shadow": learner.shadows.score(label, state.shadow),
+            "shadow": learner.shadows.score(label, state.shadow, weights),
+            "weighted_force_rmse": counted_rmse(wrong, weights),
+            "weighted_force_rmse_start": counted_rmse(untrained, weights),
+            **guarantee(label.cluster, core, wrong, untrained),
             **_foretold(parts, sight, label),
         },
     )
+
+
+def guarantee(cluster: Cluster, core: Flags, wrong: Floats, untrained: Floats) -> dict[str, Any]:
+    """Which atoms have everything within the model's cutoff in the cluster, and the errors on them; null if unknown.
+
+    Args:
+        cluster: of the label.
+        core: which atoms are core, shape (m,).
+        wrong: force residual of the model in use, eV/Å, shape (m, 3).
+        untrained: that of the model that the run began with, eV/Å, shape (m, 3).
+    """
+    complete = cluster.complete
+    if complete is None:
+        return dict.fromkeys(("complete", "guaranteed", "force_rmse_complete", "force_rmse_complete_start"))
+    inside = complete.astype(np.float64)
+    return {
+        "complete": complete.tolist(),
+        "guaranteed": float(complete[core].mean()) if core.any() else None,
+        "force_rmse_complete": counted_rmse(wrong, inside),
+        "force_rmse_complete_start": counted_rmse(untrained, inside),
+    }
 
 
 def _foretold(parts: Parts, sight: Sight, label: Label) -> dict[str, Any]:

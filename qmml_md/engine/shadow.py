@@ -12,9 +12,11 @@ import numpy as np
 from ..ensemble.model import AniEnsemble
 from ..ensemble.weights import Precision, load
 from ..errors import RunDirectoryError
+from ..learning.boundary import counted_rmse
 from ..learning.gate import cluster_forces
 from ..records.run_directory import RunDirectory
 from ..reference.label import Label
+from ..system.molecules import Floats
 
 
 @dataclass(slots=True)
@@ -50,12 +52,13 @@ class Shadows:
                 file.replace(self.folder / file.name)
         self._now = (model_id, candidate)
 
-    def score(self, label: Label, model_id: str | None) -> dict[str, Any] | None:
+    def score(self, label: Label, model_id: str | None, weights: Floats) -> dict[str, Any] | None:
         """Force RMSE of the shadow on a label that it has not seen, eV/Å; None where there is no shadow.
 
         Args:
             label: the label.
             model_id: of the shadow.
+            weights: what the atoms count, shape (m,).
 
         Raises:
             RunDirectoryError: its file is missing.
@@ -63,7 +66,11 @@ class Shadows:
         if model_id is None:
             return None
         wrong = cluster_forces(self._of(model_id), label.cluster) - label.forces
-        return {"model": model_id, "force_rmse": float(np.sqrt((wrong**2).mean()))}
+        return {
+            "model": model_id,
+            "force_rmse": float(np.sqrt((wrong**2).mean())),
+            "weighted_force_rmse": counted_rmse(wrong, weights),
+        }
 
     def prune(self, model_id: str | None) -> None:
         """Remove all but one, once a commit names it."""

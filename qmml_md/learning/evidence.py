@@ -9,8 +9,9 @@ Evidence of three kinds, in falling order of worth:
 * *unlabelled clusters*: they cannot say whether a change is right, only how large it is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class RecordRow:
 
     Attributes:
         key: of the label.
-        force_rmse: of the newest candidate at that time, accepted or not, eV/Å.
+        force_rmse: of the newest candidate at that time, accepted or not, eV/Å; atoms count as in training.
         force_rmse_start: of the model that the run began with, eV/Å.
     """
 
@@ -65,7 +66,8 @@ def record_of(rows: Sequence[LabelRow], start: str) -> tuple[RecordRow, ...]:
     """The record, from the labels of a run.
 
     Where the newest candidate had been refused, its shadow score counts; otherwise that of the model in use. A label
-    that met only the starting model says nothing about learning and is left out.
+    that met only the starting model says nothing about learning and is left out, and so is one none of whose atoms
+    counts.
 
     Args:
         rows: in the order of time.
@@ -74,12 +76,18 @@ def record_of(rows: Sequence[LabelRow], start: str) -> tuple[RecordRow, ...]:
     found = []
     for row in rows:
         shadow = row.data.get("shadow")
-        untrained = row.data.get("force_rmse_start")
-        if untrained is None or (shadow is None and row.model == start):
+        untrained = _counted(row.data, "force_rmse_start")
+        score = _counted(row.data if shadow is None else shadow, "force_rmse")
+        if untrained is None or score is None or (shadow is None and row.model == start):
             continue
-        score = row.data["force_rmse"] if shadow is None else shadow["force_rmse"]
-        found.append(RecordRow(key=row.key, force_rmse=float(score), force_rmse_start=float(untrained)))
+        found.append(RecordRow(key=row.key, force_rmse=score, force_rmse_start=untrained))
     return tuple(found)
+
+
+def _counted(data: Mapping[str, Any], name: str) -> float | None:
+    """An RMSE in which atoms count as in training; rows of earlier versions, in which all did, hold only the plain."""
+    value = data.get(f"weighted_{name}", data.get(name))
+    return None if value is None else float(value)
 
 
 def record_ratio(record: Sequence[RecordRow], last: int = RECORD_LABELS) -> float:

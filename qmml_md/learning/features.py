@@ -13,6 +13,7 @@ from torchani.aev import AEVComputer
 from torchani.neighbors import Neighbors, Triples, discard_outside_cutoff, neighbors_to_triples
 
 from ..ensemble.model import AniEnsemble, element_indices
+from ..region.cluster import Flags
 from ..system.molecules import Floats, Ints
 
 
@@ -65,6 +66,16 @@ def featurise(ensemble: AniEnsemble, numbers: Ints, positions: Floats) -> Featur
     m = len(elements)
     jacobian = torch.cat([radial, angular], dim=1).reshape(m * aev.shape[1], 3 * m).contiguous()
     return Features(elements=elements, aev=aev.contiguous(), jacobian=jacobian)
+
+
+def of_atoms(features: Features, kept: Flags) -> Features:
+    """The features of some atoms, shape (m,), without derivatives: to compare environments by."""
+    chosen = torch.from_numpy(kept)
+    return Features(
+        elements=features.elements[chosen],
+        aev=features.aev[chosen],
+        jacobian=features.jacobian.new_zeros(0, 0),
+    )
 
 
 def _radial_jacobian(aev: AEVComputer, elements: Tensor, pairs: Neighbors) -> Tensor:

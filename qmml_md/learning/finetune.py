@@ -4,7 +4,8 @@ Training to tolerance on the newest label alone makes the coming trajectory wors
 
 ``c K L(⟨F⟩, ⟨E⟩) + (1 - c) Σ_k L_k(F_k, E_k) + w_A/√n · Σ_k ⟨|F_k - F_k^base|² + w_E ((E_k - E_k^base)/m)²⟩_u``
 
-with ``L = ⟨|F - F_ref|²⟩ + w_E ⟨((E - E_ref)/m)²⟩`` in eV and Å, means over components and labels, m atoms: the
+with ``L = ⟨w |F - F_ref|²⟩ + w_E ⟨w̄ ((E - E_ref)/m)²⟩`` in eV and Å, means over components and labels, m atoms, w what
+each atom counts and w̄ its mean (``boundary.py``; one where the cluster ends beyond the model's cutoff): the
 committee learns together, each member also for itself and with its own bootstrap weights, and all are paid to stay what
 they were on unlabelled clusters u, which the run makes for nothing. A system larger than a cluster is held as a bulk,
 too (``bulk.py``).
@@ -83,6 +84,8 @@ def finetune(
 ) -> Fit:
     """Train a copy of ``start`` until both tolerances hold on all images, or ``max_epochs`` are over.
 
+    Images none of whose atoms counts are left out; where none is left, the copy stays as it is.
+
     Args:
         start: the model to begin from; not changed.
         images: labelled clusters, at least one.
@@ -104,6 +107,9 @@ def finetune(
         raise ValueError(
             f"bootstrap weights of shape {weights.shape} for {start.members} members, {len(images)} labels"
         )
+    images, weights = _telling(images, weights)
+    if not images:
+        return Fit(ensemble=copy.deepcopy(start), converged=False, epochs=0, curve=())
     work = _Work(start, images, anchors, settings, weights, base_set, bulk)
     optimiser = torch.optim.Adam(work.parameters, lr=settings.learning_rate, fused=True)
     curve = [(0, *work.residuals())]
@@ -126,6 +132,12 @@ def finetune(
     if not settings.require_tolerance:
         _go_part_of_the_way(base or start, model, step_length(len(images)))
     return Fit(ensemble=model, converged=_within(curve[-1], settings), epochs=epoch, curve=tuple(curve))
+
+
+def _telling(images: Sequence[Image], weights: Floats | None) -> tuple[Sequence[Image], Floats | None]:
+    """The images of which some atom counts, and their bootstrap weights."""
+    kept = [i for i, image in enumerate(images) if bool(image.weights.any())]
+    return [images[i] for i in kept], None if weights is None else weights[:, kept]
 
 
 def step_length(labels: int) -> float:
@@ -182,7 +194,9 @@ class _Work:
         _, groups = predict(self.networks, self._everything, create_graph=False)
         wrong = [f.mean(1) - torch.stack([self._labels.forces[i][0] for i in chosen]) for chosen, f in groups]
         flat = torch.cat([w.detach().flatten() for w in wrong]).double()
-        return float(flat.square().mean().sqrt()), float(flat.abs().max())
+        counts = torch.cat([self._labels.components[i] for chosen, _ in groups for i in chosen.tolist()]).double()
+        rmse = ((counts * flat.square()).mean() / counts.mean()).sqrt()
+        return float(rmse), float((counts.sqrt() * flat.abs()).max())
 
     def loss(self, rng: np.random.Generator) -> Tensor:
         """Of one optimiser step, bulk left out: clusters of each kind are drawn anew."""

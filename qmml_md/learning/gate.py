@@ -1,7 +1,7 @@
 """The gate: a trained model is measured again as it was saved, and refused when it is not better where it matters."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from ..reference.label import Label
 from ..region.cluster import Cluster
 from ..system.molecules import Floats
 from ..units import EV_PER_ANGSTROM_PER_KJ_PER_MOL_PER_NM, EV_PER_KJ_PER_MOL, NM_PER_ANGSTROM
+from .boundary import atom_weights, weighted_largest, weighted_mean_square, weighted_rmse
 from .evidence import Evidence, pooled_rmse, record_ratio
 from .measure import Measured, measure
 from .sanity import sanity
@@ -45,7 +46,7 @@ class Verdict:
         accepted: whether the atoms may move on the candidate.
         reasons: why not, one line each; empty if accepted.
         notes: what a person should know although it refused nothing.
-        force_rmse: over the labels trained on, re-measured, eV/Å.
+        force_rmse: over the labels trained on, re-measured, eV/Å; atoms count as in training, here and below.
         force_maxresid: over the labels trained on, re-measured, eV/Å.
         anchor_shift: RMS change of the forces on unlabelled clusters since the model in use, eV/Å.
         held_out_start, held_out_before, held_out_after: force RMSE on held-out labels of the starting model, the model
@@ -75,11 +76,13 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Scores:
-    """Residuals and changes in eV/Å; one array for each geometry."""
+    """Residuals and changes in eV/Å, and what the atoms of labels count; one array for each geometry."""
 
     labels: list[Floats]
     labels_start: list[Floats]
+    weights: list[Floats]
     held_out: tuple[list[Floats], list[Floats], list[Floats]]
+    held_out_weights: list[Floats]
     moved: list[Floats]
     probes: Floats
     force: float
@@ -99,14 +102,15 @@ def judge(
         evidence: labels, held-out labels, unlabelled clusters, record, probes.
         settings: tolerances.
     """
-    scores = _measure(candidate, current, base, evidence)
-    start, before, after = (pooled_rmse(wrong) for wrong in scores.held_out)
-    shift = pooled_rmse(scores.moved)
+    evidence = _telling(evidence, settings)
+    scores = _measure(candidate, current, base, evidence, settings)
+    start, before, after = (weighted_rmse(wrong, scores.held_out_weights) for wrong in scores.held_out)
+    shift, trained = pooled_rmse(scores.moved), weighted_rmse(scores.labels, scores.weights)
     missed, notes = _tolerances(scores, settings), _silence(evidence)
     reasons = _leaks(evidence)
     if not scores.finite:
         reasons.append("the trained model gives energies or forces that are not finite")
-    if not settings.require_tolerance and pooled_rmse(scores.labels) < pooled_rmse(scores.labels_start):
+    if not settings.require_tolerance and trained < weighted_rmse(scores.labels_start, scores.weights):
         notes, missed = [*notes, *missed], []
     unseen = _unseen(start, before, after, evidence, settings)
     reasons += missed + unseen + _moved(scores, shift, evidence, settings)
@@ -117,8 +121,8 @@ def judge(
         accepted=not reasons,
         reasons=tuple(reasons),
         notes=tuple(notes),
-        force_rmse=pooled_rmse(scores.labels),
-        force_maxresid=_largest(scores.labels),
+        force_rmse=trained,
+        force_maxresid=weighted_largest(scores.labels, scores.weights),
         anchor_shift=shift,
         held_out_start=start,
         held_out_before=before,
@@ -129,7 +133,15 @@ def judge(
     )
 
 
-def _measure(candidate: AniEnsemble, current: AniEnsemble, base: AniEnsemble, evidence: Evidence) -> _Scores:
+def _telling(evidence: Evidence, settings: Learning) -> Evidence:
+    """Without the held-out labels none of whose atoms counts: they say nothing."""
+    held_out = [x for x in evidence.held_out if atom_weights(x.cluster, settings.boundary_weight).any()]
+    return replace(evidence, held_out=held_out)
+
+
+def _measure(
+    candidate: AniEnsemble, current: AniEnsemble, base: AniEnsemble, evidence: Evidence, settings: Learning
+) -> _Scores:
     ours, theirs = measure([candidate, base], [x.cluster for x in evidence.labels])
     seen = [x.cluster for x in evidence.held_out] + list(evidence.unlabelled)
     models = [base, candidate] if current is base else [base, candidate, current]
@@ -142,7 +154,9 @@ def _measure(candidate: AniEnsemble, current: AniEnsemble, base: AniEnsemble, ev
     return _Scores(
         labels=_wrong(ours.forces, evidence.labels),
         labels_start=_wrong(theirs.forces, evidence.labels),
+        weights=[atom_weights(x.cluster, settings.boundary_weight) for x in evidence.labels],
         held_out=(wrong[0], wrong[1], wrong[2]),
+        held_out_weights=[atom_weights(x.cluster, settings.boundary_weight) for x in evidence.held_out],
         moved=[a - b for a, b in zip(new.forces[split:], now.forces[split:], strict=True)],
         probes=np.array([pooled_rmse([a - b]) for a, b in zip(probed.forces, untouched.forces, strict=True)]),
         force=_largest(new.forces[split:]),
@@ -152,7 +166,10 @@ def _measure(candidate: AniEnsemble, current: AniEnsemble, base: AniEnsemble, ev
 
 
 def _tolerances(scores: _Scores, settings: Learning) -> list[str]:
-    rmse, worst, found = pooled_rmse(scores.labels), _largest(scores.labels), []
+    rmse, worst = weighted_rmse(scores.labels, scores.weights), weighted_largest(scores.labels, scores.weights)
+    if np.isnan(rmse):
+        return ["no atom of the labels counts: around each of them something within the model's cutoff is missing"]
+    found = []
     if not rmse <= settings.force_rmse_eV_per_A:
         found.append(f"force RMSE {rmse:.4f} eV/Å on the labels exceeds {settings.force_rmse_eV_per_A:g}")
     if not worst <= settings.force_maxresid_eV_per_A:
@@ -199,7 +216,9 @@ def _moved(scores: _Scores, shift: float, evidence: Evidence, settings: Learning
 
 def _error(scores: _Scores) -> float:
     """Force error of the starting model on unseen labels, as far as the labels tell it, eV/Å."""
-    squares = [float(np.mean(np.square(wrong))) for wrong in (*scores.labels_start, *scores.held_out[0])]
+    known = [*zip(scores.labels_start, scores.weights, strict=True)]
+    known += zip(scores.held_out[0], scores.held_out_weights, strict=True)
+    squares = [weighted_mean_square([wrong], [each]) for wrong, each in known if each.any()]
     return float(np.sqrt((sum(squares) + PRIOR_LABELS * PRIOR_ERROR_eV_PER_A**2) / (len(squares) + PRIOR_LABELS)))
 
 

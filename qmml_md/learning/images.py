@@ -8,6 +8,7 @@ from torch import Tensor
 from ..ensemble.model import AniEnsemble, self_energy_hartree
 from ..reference.label import Label
 from ..units import EV_PER_HARTREE
+from .boundary import atom_weights
 from .features import Features, featurise, member_energies_and_forces
 
 
@@ -19,11 +20,13 @@ class Image:
         features: of the cluster.
         energy: eV, self energies subtracted.
         forces: eV/Å, shape (m, 3).
+        weights: what each atom counts, shape (m,).
     """
 
     features: Features
     energy: float
     forces: Tensor
+    weights: Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -41,13 +44,16 @@ class Anchor:
     forces: Tensor
 
 
-def make_image(ensemble: AniEnsemble, label: Label, features: Features | None = None) -> Image:
+def make_image(
+    ensemble: AniEnsemble, label: Label, features: Features | None = None, *, boundary_weight: float = 1.0
+) -> Image:
     """Prepare a label for training; self energies are subtracted in float64.
 
     Args:
         ensemble: the model that is to learn it.
         label: energy and forces of a cluster.
         features: of the cluster, if they are known.
+        boundary_weight: what atoms count that lack something within the model's cutoff.
 
     Raises:
         ElementError: the weights do not know an element.
@@ -57,6 +63,7 @@ def make_image(ensemble: AniEnsemble, label: Label, features: Features | None = 
         features=features or featurise(ensemble, numbers, label.cluster.positions),
         energy=label.energy - self_energy_hartree(ensemble.card, numbers) * EV_PER_HARTREE,
         forces=torch.tensor(label.forces, dtype=ensemble.dtype),
+        weights=torch.tensor(atom_weights(label.cluster, boundary_weight), dtype=ensemble.dtype),
     )
 
 

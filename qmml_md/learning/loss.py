@@ -25,6 +25,8 @@ class Targets:
         forces: eV/Å, shape (K, 3 m) for each cluster.
         mean: weight of the committee's mean on each cluster, shape (n,).
         members: weight of each member on each cluster, shape (K, n).
+        components: what each force component counts, shape (3 m,) for each cluster.
+        energy: what the energy of each cluster counts, shape (n,).
     """
 
     clusters: list[Lean]
@@ -32,6 +34,8 @@ class Targets:
     forces: list[Tensor]
     mean: Tensor
     members: Tensor
+    components: list[Tensor]
+    energy: Tensor
 
 
 def label_targets(images: Sequence[Image], columns: Tensor, weights: Floats | None, members: int) -> Targets:
@@ -45,6 +49,8 @@ def label_targets(images: Sequence[Image], columns: Tensor, weights: Floats | No
         forces=[image.forces.reshape(1, -1).expand(members, -1) for image in images],
         mean=torch.full_like(energies, MEAN_FRACTION * members),
         members=(1.0 - MEAN_FRACTION) * torch.tensor(times, dtype=dtype),
+        components=[image.weights.repeat_interleave(3) for image in images],
+        energy=torch.stack([image.weights.mean() for image in images]),
     )
 
 
@@ -57,6 +63,8 @@ def anchor_targets(anchors: Sequence[Anchor], columns: Tensor) -> Targets:
         forces=[anchor.forces.flatten(1) for anchor in anchors],
         mean=torch.zeros_like(energies[0]),
         members=torch.ones_like(energies),
+        components=[torch.ones_like(anchor.forces[0].flatten()) for anchor in anchors],
+        energy=torch.ones_like(energies[0]),
     )
 
 
@@ -68,11 +76,15 @@ def joined(parts: Sequence[Targets]) -> Targets:
         forces=[force for part in parts for force in part.forces],
         mean=torch.cat([part.mean for part in parts]),
         members=torch.cat([part.members for part in parts], dim=1),
+        components=[each for part in parts for each in part.components],
+        energy=torch.cat([part.energy for part in parts]),
     )
 
 
 def loss_on(networks: Networks, targets: Targets, chosen: Sequence[int], share: Tensor, energy_weight: float) -> Tensor:
     """``Σ_i s_i (c_i L_i(mean) + Σ_k w_ki L_i(k))``, with L the squared error of forces and of energy per atom.
+
+    Within L each component is multiplied by what it counts; the mean is over all of them (``boundary.py``).
 
     Args:
         networks: weights of all members.
@@ -84,12 +96,14 @@ def loss_on(networks: Networks, targets: Targets, chosen: Sequence[int], share: 
     block = make_block([targets.clusters[i] for i in chosen])
     energies, groups = predict(networks, block, create_graph=True)
     wrong = (energies - targets.energies[:, chosen]) / block.sizes
-    members = energy_weight * wrong.square()
-    mean = energy_weight * wrong.mean(0).square()
+    members = energy_weight * targets.energy[chosen] * wrong.square()
+    mean = energy_weight * targets.energy[chosen] * wrong.mean(0).square()
     for places, forces in groups:
-        off = forces - torch.stack([targets.forces[chosen[i]] for i in places.tolist()])
-        members = members.index_add(1, places, off.square().mean(2).T)
-        mean = mean.index_add(0, places, off.mean(1).square().mean(1))
+        here = [chosen[i] for i in places.tolist()]
+        off = forces - torch.stack([targets.forces[i] for i in here])
+        counts = torch.stack([targets.components[i] for i in here])
+        members = members.index_add(1, places, (counts.unsqueeze(1) * off.square()).mean(2).T)
+        mean = mean.index_add(0, places, (counts * off.mean(1).square()).mean(1))
     each = targets.mean[chosen] * mean + (targets.members[:, chosen] * members).sum(0)
     return (share * each).sum()
 

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from ..region.cluster import Cluster
 from ..system.molecules import Floats, Ints
-from .features import Features
+from .boundary import simulated
+from .features import Features, of_atoms
 
 #: Clusters all of whose atoms have a labelled twin within this AEV distance are the same geometry: a shift of 1e-4 to
 #: 1e-3 Å, far above the rounding of single precision (1e-6) and below the motion of one time step.
@@ -75,7 +76,8 @@ def choose(
     Raises:
         ValueError: a doubt is negative or not finite, or a cost is not a positive number.
     """
-    features = [candidate.features for candidate in candidates]
+    # A link atom is none of the simulation: no label is worth more for having one that is unlike others.
+    features = [of_atoms(candidate.features, simulated(candidate.cluster)) for candidate in candidates]
     doubt = np.array([candidate.doubt for candidate in candidates], dtype=np.float64)
     if budget_s is None:
         return _greedy(features, doubt, labelled, count=count)[0]

@@ -77,6 +77,10 @@ class LabelRow:
     - of the model: `sigma` (eV/Å per atom, null for a link atom), `error` (norm of the force residual per atom, eV/Å),
       `force_rmse`, `force_maxresid`, `force_rmse_start` (eV/Å; of the model that the run began with, to see whether
       learning helped), `energy_error_eV`;
+    - of the guarantee: `complete` (which atoms have everything within the model's cutoff in the cluster, booleans),
+      `guaranteed` (share of the core atoms that have), `force_rmse_complete`, `force_rmse_complete_start` (over those
+      atoms, eV/Å), all null where it is not known; `weighted_force_rmse`, `weighted_force_rmse_start` (atoms counted as
+      in training, null where none counts), and `weighted_force_rmse` of the `shadow`;
     - of what was known before: `expected`, `bound` (force error per atom by the calibration so far, eV/Å; null for a
       model of one member), `novelty` (per atom), `shadow` (`model` and `force_rmse`, eV/Å, of the last refused
       candidate; null where there is none);

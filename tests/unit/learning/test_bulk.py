@@ -1,5 +1,6 @@
 """The bulk is held by energies of whole molecules: nothing at the start, something as soon as a weight moves."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,7 @@ def test_holds_the_energy_of_the_bulk_while_a_cluster_is_learned(ani1x, water, f
     # Ethanol is taught an energy that is 0.2 eV too high; the box of water must stay where it was. The twin without the
     # bulk term shows that it would not.
     images = [make_image(ani1x, label_of(frames[0], "a"))]
-    images[0] = type(images[0])(features=images[0].features, energy=images[0].energy + 0.2, forces=images[0].forces)
+    images[0] = replace(images[0], energy=images[0].energy + 0.2)
     bulk = [make_bulk(ani1x, water)]
     settings = Learning(max_epochs=60, force_rmse_eV_per_A=1e-6, energy_weight=1.0)
     before = evaluate(ani1x, water.numbers, water.positions, water.box).energy
