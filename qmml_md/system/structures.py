@@ -60,7 +60,7 @@ def read_structure(
             f"{path} has no box, but `periodic: true` asks for one",
             cure="add CRYST1 (PDB), _cell (mmCIF) or Lattice (extended XYZ), or set `periodic: false`",
         )
-    return _molecules(topology, positions, box, dict(formal_charges or {}))
+    return molecules_from(topology, positions, box, dict(formal_charges or {}))
 
 
 def check_structure(molecules: Molecules, *, symbols: Sequence[str], cutoff_A: float) -> None:
@@ -199,7 +199,18 @@ def _cell_box(
     return box_from_cell(edges, np.array(angles, dtype=np.float64))
 
 
-def _molecules(topology: Any, positions: Floats, box: Floats | None, formal_charges: dict[str, int]) -> Molecules:
+def molecules_from(topology: Any, positions: Floats, box: Floats | None, formal_charges: dict[str, int]) -> Molecules:
+    """Molecules of a topology with bonds.
+
+    Args:
+        topology: of MDTraj.
+        positions: nm, shape (n, 3).
+        box: reduced box, nm, shape (3, 3); None in vacuum.
+        formal_charges: charge in e of whole residues by name.
+
+    Raises:
+        StructureError: a formal charge names a residue that is not there.
+    """
     atoms = list(topology.atoms)
     elements = [atom.element for atom in atoms]
     pairs = sorted({tuple(sorted((a.index, b.index))) for a, b in topology.bonds})
