@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
@@ -164,18 +164,21 @@ def check_embedding(cluster: Cluster, level: LevelOfTheory) -> None:
         )
 
 
-def check_one_level(labels: Sequence[Label]) -> None:
-    """Refuse labels of several levels of theory: no model can be right about both.
+def check_one_level(levels: Iterable[LevelOfTheory]) -> None:
+    """Refuse several levels of theory: no model can be right about both.
+
+    Args:
+        levels: of the labels that would be trained on together, or of a reference and a label.
 
     Raises:
-        MixedLabels: levels differ; the message names how.
+        MixedLabels: they differ; the message names how.
     """
-    if len({label.level.fingerprint for label in labels}) < 2:
+    found = {level.fingerprint: asdict(level) for level in levels}
+    if len(found) < 2:
         return
-    levels = {label.level.fingerprint: asdict(label.level) for label in labels}.values()
-    names = {name: sorted({str(level[name]) for level in levels}) for name in next(iter(levels))}
+    names = {name: sorted({str(level[name]) for level in found.values()}) for name in next(iter(found.values()))}
     differ = "; ".join(f"{name} {' and '.join(values)}" for name, values in names.items() if len(values) > 1)
     raise MixedLabels(
-        f"labels of {len(levels)} levels of theory would be trained on together: {differ}",
+        f"labels of {len(found)} levels of theory would be trained on together: {differ}",
         cure="set `reference` as it was when the earlier labels were computed, or begin a new run without them",
     )

@@ -10,11 +10,11 @@ from ase.db.row import AtomsRow
 
 from qmml_md import config
 from qmml_md.errors import LabelError, RunDirectoryError
-from qmml_md.reference.label import Label, label_key
+from qmml_md.reference.label import Embedded, Label, label_key
 from qmml_md.reference.pyscf import PyscfReference
 from qmml_md.reference.pyscf_setup import level_of_theory
 from qmml_md.reference.store import LabelStore
-from qmml_md.region.cluster import Cluster
+from qmml_md.region.cluster import Cluster, Surroundings
 
 Make = Callable[..., Cluster]
 LEVEL = level_of_theory(config.Reference())
@@ -47,7 +47,11 @@ def label(make_cluster: Make) -> Label:
 
 
 def assert_equal_to_the_bit(one: Label, other: Label) -> None:
-    for part, twin in ((one, other), (one.cluster, other.cluster)):
+    parts = [(one, other), (one.cluster, other.cluster)]
+    for pair in ((one.cluster.surroundings, other.cluster.surroundings), (one.embedding, other.embedding)):
+        assert (pair[0] is None) == (pair[1] is None)
+        parts += [pair] if pair[0] is not None else []
+    for part, twin in parts:
         for name in part.__dataclass_fields__:
             value, stored = getattr(part, name), getattr(twin, name)
             if isinstance(value, np.ndarray):
@@ -56,7 +60,7 @@ def assert_equal_to_the_bit(one: Label, other: Label) -> None:
                 assert stored.tobytes() == value.tobytes(), name
             elif isinstance(value, float):
                 assert np.float64(stored).tobytes() == np.float64(value).tobytes(), name
-            elif name != "cluster":
+            elif name not in ("cluster", "surroundings", "embedding"):
                 assert stored == value, name
                 assert type(stored) is type(value), name
 
@@ -67,6 +71,47 @@ def test_what_comes_back_is_equal_to_the_bit(tmp_path: Path, label: Label) -> No
     assert found is not None
     assert_equal_to_the_bit(label, found)
     found.forces[0, 0] = 1.0  # arrays are the reader's own
+
+
+@pytest.fixture
+def embedded(label: Label) -> Label:
+    rng = np.random.default_rng(8)
+    around = Surroundings(
+        positions=rng.normal(size=(7, 3)) * 9,
+        charges=rng.normal(size=7),
+        parent=np.array([40, 41, 42, 50, 51, 52, -1]),
+        own=rng.normal(size=4),
+    )
+    cluster = replace(label.cluster, surroundings=around)
+    embedding = Embedded(energy=-77.7 / 3, forces=rng.normal(size=(4, 3)), on_charges=rng.normal(size=(7, 3)))
+    level = replace(LEVEL, embedding="electrostatic")
+    return replace(label, cluster=cluster, embedding=embedding, level=level, key=label_key(cluster, level))
+
+
+def test_surroundings_come_back_to_the_bit(tmp_path: Path, label: Label, embedded: Label) -> None:
+    store = LabelStore(tmp_path / "labels.db")
+    store.put(label)
+    store.put(embedded)
+    assert len(store) == 2  # of one geometry
+    found = store.get(embedded.key)
+    assert found is not None
+    assert_equal_to_the_bit(embedded, found)
+    assert_equal_to_the_bit(label, store.need(label.key))
+    forces = embedded.embedding.on_charges.copy()  # type: ignore[union-attr]
+    forces[6, 2] = np.nextafter(forces[6, 2], np.inf)
+    with pytest.raises(AssertionError, match="on_charges"):
+        assert_equal_to_the_bit(found, replace(embedded, embedding=replace(embedded.embedding, on_charges=forces)))  # type: ignore[type-var]
+
+
+def test_a_cluster_without_charges_around_it_stays_one(tmp_path: Path, embedded: Label) -> None:
+    own = embedded.cluster.surroundings.own  # type: ignore[union-attr]
+    none = Surroundings(positions=np.zeros((0, 3)), charges=np.zeros(0), parent=np.zeros(0, dtype=np.int64), own=own)
+    cluster = replace(embedded.cluster, surroundings=none)
+    nothing = replace(embedded.embedding, on_charges=np.zeros((0, 3)))  # type: ignore[type-var]
+    bare = replace(embedded, cluster=cluster, key=label_key(cluster, embedded.level), embedding=nothing)
+    store = LabelStore(tmp_path / "labels.db")
+    store.put(bare)
+    assert_equal_to_the_bit(bare, store.need(bare.key))
 
 
 def test_the_comparison_sees_one_bit(label: Label) -> None:
