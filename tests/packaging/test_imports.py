@@ -39,7 +39,8 @@ SEAMS = {
     "torch": ("qmml_md.ensemble", "qmml_md.learning", "qmml_md.doctor"),
     "torchani": ("qmml_md.ensemble", "qmml_md.learning"),
     "openmm": (
-        "qmml_md.system.build", "qmml_md.system.field", "qmml_md.system.forcefield", "qmml_md.ensemble.force",
+        "qmml_md.system.build", "qmml_md.system.field", "qmml_md.system.force_field_files",
+        "qmml_md.system.forcefield", "qmml_md.system.parameter_files", "qmml_md.ensemble.force",
         "qmml_md.ensemble.mlpotential", "qmml_md.integrators", "qmml_md.engine", "qmml_md.doctor",
     ),
     "openmmml": ("qmml_md.system.forcefield", "qmml_md.ensemble.mlpotential"),
