@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from ..config import Config
+from ..ensemble.potential import Potential, potential_of
 from ..errors import AuditError, RunDirectoryError
 from ..records.books import Account, Entry
 from ..records.frames import Frames, Ints
 from ..records.rows import Event, LabelRow, ModelRow, RegionRow, SegmentRow
 from ..records.run_directory import RunDirectory
 from ..records.segment import Particles, read_particles
+from ..system.archive import has_archive, read_archive
 from ..units import PS_PER_FS
 from .blocks import Held, Series, Source, open_segments, sample_frames, series_of
 from .truth.takeovers import Takeover, takeovers
@@ -44,6 +46,7 @@ class Record:
     Attributes:
         source: of the frames with all their arrays.
         series: what is known of each frame without them.
+        mixed: what moves the atoms where a part of them is in a force field; None where all are on the ensemble.
     """
 
     config: Config
@@ -58,6 +61,20 @@ class Record:
     labels: list[LabelRow]
     timings: dict[str, tuple[float, int]]
     voided: Voided = field(default_factory=Voided)
+    mixed: Potential | None = None
+
+    @property
+    def potential(self) -> Potential:
+        """What moved the atoms, but for the model."""
+        return self.mixed or Potential(numbers=self.particles.numbers)
+
+    @property
+    def free(self) -> NDArray[np.bool_]:
+        """Whether each atom is free of constraints, so that its forces alone say how it moves, shape (n,)."""
+        found = np.ones(self.atoms, dtype=bool)
+        if self.mixed is not None and self.mixed.mixture is not None:
+            found[self.mixed.mixture.field.constraints.ravel()] = False
+        return found
 
     def __len__(self) -> int:
         return len(self.series)
@@ -133,7 +150,9 @@ def read_record(run: RunDirectory) -> Record:
         raise RunDirectoryError("the run holds no frames yet", cure="let it run past the first commit")
     particles = read_particles(run.root / tables["segments"][0].file)
     source, series = open_segments(run.root, tables["segments"], len(particles.numbers))
-    return Record(config=read_config(run), source=source, series=series, particles=particles, **tables)
+    config = read_config(run)
+    mixed = potential_of(read_archive(run.root, config.ensemble.platform)) if has_archive(run.root) else None
+    return Record(config=config, source=source, series=series, particles=particles, mixed=mixed, **tables)
 
 
 def read_tables(run: RunDirectory) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...ensemble.model import AniEnsemble, evaluate
+from ...ensemble.model import AniEnsemble
 from ...records.frames import Floats, Frames, Ints
 from ...records.run_directory import RunDirectory
 from ...units import ANGSTROM_PER_BOHR, ANGSTROM_PER_NM, EV_PER_ANGSTROM_PER_KJ_PER_MOL_PER_NM
@@ -235,7 +235,7 @@ class _Glass:
         if model is None or not np.isfinite(positions).all():
             return math.nan, np.full(positions.shape, math.nan)
         periodic = self._record.particles.periodic
-        out = evaluate(model, self._record.particles.numbers, positions, box if periodic else None)
+        out = self._record.potential.evaluate(model, positions, box if periodic else None)
         return out.energy, out.forces
 
 

@@ -16,7 +16,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ...ensemble.model import AniEnsemble, EnsembleOutput, evaluate
+from ...ensemble.model import AniEnsemble, EnsembleOutput
+from ...ensemble.potential import Potential
 from ...records.frames import Floats, Ints
 from ...units import NM_PER_ANGSTROM
 
@@ -29,9 +30,10 @@ STEP_NM = 1e-6 * NM_PER_ANGSTROM
 TERMS_KJ_PER_MOL = 100.0
 
 
-def surface_of(model: AniEnsemble, numbers: Ints) -> Surface:
-    """The surface of an ensemble for given atomic numbers, shape (n,)."""
-    return lambda positions, box: evaluate(model, numbers, positions, box)
+def surface_of(model: AniEnsemble, system: Potential | Ints) -> Surface:
+    """The surface of an ensemble for a system, or for given atomic numbers, shape (n,), that are all on it."""
+    potential = system if isinstance(system, Potential) else Potential(numbers=system)
+    return lambda positions, box: potential.evaluate(model, positions, box)
 
 
 def directional_derivative(

@@ -164,6 +164,7 @@ def gradient_part(
     temperature_K: float,
     checks_per_frame: int = 6,
     loop: bool = True,
+    net: bool = True,
 ) -> Part:
     """The checks ``gradient``, ``net_force``, ``net_torque`` and, on request, ``closed_loop`` on a few frames.
 
@@ -179,6 +180,7 @@ def gradient_part(
         temperature_K: of the kT of the loop.
         checks_per_frame: components for each frame.
         loop: whether to go around a closed loop, which takes up to a thousand evaluations.
+        net: whether net force and torque must vanish; with a particle mesh they do only as far as it is fine.
 
     Raises:
         AuditError: there is no frame with finite positions.
@@ -195,7 +197,7 @@ def gradient_part(
         box = frames.box[i] if periodic else None
         components = np.stack([atoms, axes], axis=1)
         probes.append(probe(surface, frames.positions[i], box, int(frames.step[i]), components, direction))
-    checks = (_gradient_check(probes), *_net_checks(probes, periodic))
+    checks = (_gradient_check(probes), *(_net_checks(probes, periodic) if net else ()))
     if not loop:
         return Part(checks=checks, findings=tuple(_findings(probes)))
     start = int(rng.choice(usable))

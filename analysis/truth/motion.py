@@ -43,10 +43,12 @@ class Motion:
 
     def add(self, frames: Frames) -> None:
         """Take the next block."""
-        masses = self._record.particles.masses
-        a = frames.forces_used / masses[None, :, None]
-        self._squares.append(np.einsum("fni,n->f", frames.velocities**2, masses))
-        x, v = frames.positions, frames.velocities
+        # What constraints do to an atom is in no stored force.
+        free = self._record.free
+        masses = self._record.particles.masses[free]
+        x, v = frames.positions[:, free], frames.velocities[:, free]
+        a = frames.forces_used[:, free] / masses[None, :, None]
+        self._squares.append(np.einsum("fni,n->f", v**2, masses))
         if self._last is not None:
             x, v, a = (np.concatenate([one, more]) for one, more in zip(self._last, (x, v, a), strict=True))
         first = self._done - (self._last is not None)

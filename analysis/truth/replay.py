@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...config import Config
-from ...ensemble.batch import evaluate_models
 from ...ensemble.model import AniEnsemble
 from ...ensemble.weights import load
 from ...records.frames import Floats, Frames, Ints
@@ -136,8 +135,7 @@ class Replayer:
             if not len(rows):
                 continue
             positions, boxes = frames.positions[rows], self._boxes(frames, rows)
-            numbers = self._record.particles.numbers
-            outputs = evaluate_models(list(models.values()), numbers, positions, boxes, forces=forces)
+            outputs = self._record.potential.evaluate_models(list(models.values()), positions, boxes, forces=forces)
             for (energy, force), out in zip(result.values(), outputs, strict=True):
                 energy[rows] = out.energy
                 if out.forces is not None:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...ensemble.model import AniEnsemble, evaluate
-from ...records.frames import Floats, Frames, Ints
+from ...ensemble.model import AniEnsemble
+from ...ensemble.potential import Potential
+from ...records.frames import Floats, Frames
 from ...records.run_directory import RunDirectory
 from ...units import KJ_PER_MOL_PER_NM_PER_EV_PER_ANGSTROM
 from ..findings import Check, Finding, Kind, Part, Status, judge
@@ -61,7 +62,7 @@ def retrace(run: RunDirectory, record: Record, force_tolerance: float, count: in
     gaps = np.diff(record.series.step)
     usable = (gaps > 1) & (gaps <= LONGEST) & ~broken(record, BREAKS)
     usable &= np.array([not blend for blend in record.series.blend_id[1:]], dtype=bool)
-    if record.config.dynamics.integrator != "verlet" or not usable.any():
+    if record.config.dynamics.integrator != "verlet" or not usable.any() or not record.free.all():
         return []
     rows = np.flatnonzero(usable)
     rng = np.random.default_rng(SEED)
@@ -73,13 +74,12 @@ def retrace(run: RunDirectory, record: Record, force_tolerance: float, count: in
         if model is None or not all(np.isfinite(a).all() for a in (pair.positions, pair.velocities)):
             continue
         box = pair.box[0] if record.particles.periodic else None
-        numbers = record.particles.numbers
-        found.append(_interval(record, pair, _law(model, numbers, box), force_tolerance))
+        found.append(_interval(record, pair, _law(record.potential, model, box), force_tolerance))
     return found
 
 
-def _law(model: AniEnsemble, numbers: Ints, box: Floats | None) -> Callable[[Floats], Floats]:
-    return lambda x: evaluate(model, numbers, x, box).forces
+def _law(potential: Potential, model: AniEnsemble, box: Floats | None) -> Callable[[Floats], Floats]:
+    return lambda x: potential.evaluate(model, x, box).forces
 
 
 def _interval(record: Record, pair: Frames, forces: Callable[[Floats], Floats], force_tolerance: float) -> Retraced:
@@ -134,6 +134,8 @@ def retrace_part(record: Record, found: Sequence[Retraced]) -> Part:
     if not found:
         verlet_run = record.config.dynamics.integrator == "verlet"
         why = "frames stand at every step or too far apart" if verlet_run else "only velocity Verlet can be run again"
+        if verlet_run and not record.free.all():
+            why = "the run has constraints, which this velocity Verlet does not know"
         return Part(checks=(Check(name="retrace", kind=Kind.INTEGRITY, status=Status.NOT_APPLICABLE, why=why),))
     problems = [
         f"run again from the frame of step {each.step}, {each.steps} steps end {each.residual:.3g} nm/ps off the next "

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..analysis.findings import Check, Part, Status
     from ..analysis.record import Record
     from ..region.cluster import Cluster
+    from ..system.archive import Simulated
 
 COLOURS = {"pass": "bold green", "fail": "bold red", "undecided": "bold yellow"}
 #: Likely causes that are shown.
@@ -107,6 +108,7 @@ def extras_of(wishes: Wishes) -> "Sequence[Extra]":
 
 def _timestep_scan(run: RunDirectory, record: "Record") -> "Part":
     """Velocity Verlet from the last stored frame, in double precision on the final model."""
+    from ..analysis.probes.differences import surface_of
     from ..analysis.probes.timestep import timestep_scan
     from ..ensemble.weights import load
 
@@ -114,7 +116,7 @@ def _timestep_scan(run: RunDirectory, record: "Record") -> "Part":
     timestep_ps = record.timestep_ps
     with counting("audit: time-step scan") as progress:
         return timestep_scan(
-            load(str(run.model(record.final_model)), "double"),
+            surface_of(load(str(run.model(record.final_model)), "double"), record.potential),
             particles=record.particles,
             positions=last.positions[0],
             velocities=last.velocities[0],
@@ -130,18 +132,20 @@ def _spot_checks(count: int) -> "Extra":
 
     def check(run: RunDirectory, record: "Record") -> "Part":
         from ..analysis.probes.spot_checks import draw_spots, spot_check
+        from ..engine.inputs import read_simulated
         from ..ensemble.weights import load
         from ..reference.pyscf import PyscfReference
         from ..reference.store import LabelStore, StoredReference
 
         config = record.config
         rng = np.random.default_rng(np.random.SeedSequence([config.dynamics.seed, count]))
-        spots = draw_spots(len(record), record.atoms, count, rng)
+        simulated = read_simulated(config, run.root)
+        spots = draw_spots(len(record), len(simulated.part.atoms), count, rng)
         reference = PyscfReference(config.reference, config.ensemble.threads)
         with counting("audit: spot checks") as progress:
             return spot_check(
                 StoredReference(reference, LabelStore(run.labels)),
-                clusters=_clusters(run, record, spots.tolist()),
+                clusters=_clusters(record, simulated, spots.tolist()),
                 model=load(str(run.model(record.final_model)), config.ensemble.precision),
                 tolerance_eV_per_A=config.audit.force_rmse_eV_per_A,
                 rng=rng,
@@ -151,17 +155,17 @@ def _spot_checks(count: int) -> "Extra":
     return check
 
 
-def _clusters(run: RunDirectory, record: "Record", spots: list[list[int]]) -> Iterator[tuple[int, int, "Cluster"]]:
-    """Step, centre and cluster of each spot, cut as the run would cut it."""
-    from ..engine.inputs import read_molecules
+def _clusters(record: "Record", simulated: "Simulated", spots: list[list[int]]) -> Iterator[tuple[int, int, "Cluster"]]:
+    """Step, centre and cluster of each spot, cut as the run would cut it; atoms are counted in the whole system."""
     from ..engine.setup import region_policy
+    from ..region.numbering import renumbered
     from ..region.sampling import cluster_around
 
-    molecules, policy = read_molecules(record.config, run.root), region_policy(record.config)
+    part, policy = simulated.part, region_policy(record.config)
     for frame, atom in spots:
         row = record.rows(np.array([frame]))
-        now = molecules.at(row.positions[0], row.box[0])
-        yield int(row.step[0]), atom, cluster_around(atom, now, policy)
+        now = part.at(row.positions[0], row.box[0] if record.particles.periodic else None)
+        yield int(row.step[0]), int(part.atoms[atom]), renumbered(cluster_around(atom, now, policy), part.outer)
 
 
 def _book_time(run: RunDirectory, seconds: float) -> None:

@@ -70,12 +70,13 @@ def rehearse(config: Config, folder: Path, out: Path, show: Console) -> None:
         out: run directory.
         show: where to print.
     """
-    from ..engine.inputs import check_input, needed_bytes, read_inner, read_molecules, read_weights
+    from ..engine.inputs import check_input, needed_bytes, read_inner, read_simulated, read_weights
     from ..ensemble.migration import match_level
 
-    molecules, ensemble = read_molecules(config, folder), read_weights(config, folder)
+    simulated, ensemble = read_simulated(config, folder), read_weights(config, folder)
     read_inner(config, folder, ensemble)
-    check_input(config, molecules, ensemble)
+    check_input(config, simulated, ensemble)
+    molecules = simulated.part.molecules
     card, costs = ensemble.card, label_costs(config, molecules)
     note = match_level(card, config.reference, config.learning, molecules.numbers, molecules.molecule_of)
     check_room(config, molecules.size, out)

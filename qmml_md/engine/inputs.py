@@ -9,6 +9,7 @@ from ..config import Config
 from ..ensemble.model import AniEnsemble
 from ..ensemble.weights import load, single_member
 from ..errors import ConfigError, RegionError, RunDirectoryError
+from ..system.archive import Simulated, all_on_ensemble, has_archive, read_archive
 from ..system.molecules import Molecules
 from ..system.structures import check_structure, read_structure
 from .propagator import inner_member
@@ -25,6 +26,18 @@ def read_molecules(config: Config, folder: Path) -> Molecules:
     """The structure of a configuration; a relative path starts at ``folder``."""
     system = config.system
     return read_structure(folder / system.structure, periodic=system.periodic, formal_charges=system.formal_charges)
+
+
+def read_simulated(config: Config, folder: Path) -> Simulated:
+    """What a configuration simulates; from the run directory itself where a run has begun as a mixture.
+
+    Args:
+        config: of the run.
+        folder: where its relative paths start.
+    """
+    if has_archive(folder):
+        return read_archive(folder, config.ensemble.platform)
+    return all_on_ensemble(read_molecules(config, folder))
 
 
 def read_weights(config: Config, folder: Path) -> AniEnsemble:
@@ -55,13 +68,14 @@ def read_inner(config: Config, folder: Path, base: AniEnsemble) -> AniEnsemble |
     return None
 
 
-def check_input(config: Config, molecules: Molecules, ensemble: AniEnsemble) -> None:
+def check_input(config: Config, simulated: Simulated, ensemble: AniEnsemble) -> None:
     """Refuse what cannot be simulated or labelled, before anything is written.
 
     Raises:
         StructureError, ElementError: the structure is at fault.
         RegionError: no region can hold a molecule of the structure, or its electrons do not pair.
     """
+    molecules = simulated.part.molecules
     check_structure(molecules, symbols=ensemble.card.symbols, cutoff_A=ensemble.card.cutoff_A)
     limit = config.region.max_qm_atoms
     sizes = np.bincount(molecules.molecule_of)

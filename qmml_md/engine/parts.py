@@ -8,10 +8,12 @@ import numpy as np
 
 from ..config import Config
 from ..ensemble.model import AniEnsemble
+from ..ensemble.potential import Potential
 from ..records.books import Account, Entry
 from ..records.rows import Event
 from ..region.policy import ThresholdPolicy
-from ..system.molecules import Ints, Molecules
+from ..system.archive import Simulated
+from ..system.molecules import Floats, Ints, Molecules
 from ..units import PS_PER_FS
 from .barostat import Barostat
 from .experience import Experience
@@ -36,7 +38,8 @@ class Parts:
     """What a run is made of."""
 
     config: Config
-    molecules: Molecules
+    simulated: Simulated
+    potential: Potential
     surface: Surface
     simulation: Simulation
     journal: Journal
@@ -48,6 +51,28 @@ class Parts:
     rng: np.random.Generator
     degrees_of_freedom: int
     kinds: tuple[Ints, ...]
+
+    @property
+    def molecules(self) -> Molecules:
+        """All atoms."""
+        return self.simulated.molecules
+
+    def part(self, now: Molecules) -> Molecules:
+        """What is on the ensemble, link atoms included; what is learned about is counted there.
+
+        Args:
+            now: all atoms, where they are.
+        """
+        return self.simulated.part.at(now.positions, now.box)
+
+    def doubt(self, now: Molecules) -> Floats:
+        """Disagreement of all atoms, eV/Å, shape (n,); zero in the force field."""
+        return self.potential.disagreement(self.surface.ensemble, now.positions, now.box)
+
+    def of_part(self, sigma: Floats) -> Floats:
+        """Values of all atoms, shape (n,), as those of what is on the ensemble, shape (a + l,); zero on link atoms."""
+        outer = self.simulated.part.outer
+        return np.where(outer >= 0, sigma[outer], 0.0)
 
     @property
     def policy(self) -> ThresholdPolicy:

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from ..ensemble.disagreement import disagreement, member_forces
 from ..errors import StoppedEarly
 from ..region.sampling import cluster_around, random_atom
 from ..system.molecules import Floats
@@ -47,7 +46,8 @@ def _warm_simulation(parts: Parts) -> Simulation:
     bath = dynamics.model_copy(update={"integrator": "langevin", "friction_per_ps": friction})
     thermostat, seed = config.model_copy(update={"dynamics": bath}), seed_for_openmm(parts.rng)
     freedom = 3 * molecules.size
-    warm = Simulation(thermostat, molecules, parts.learner.base, seed=seed, degrees_of_freedom=freedom)
+    base = parts.learner.base
+    warm = Simulation(thermostat, molecules, parts.potential, base, seed=seed, degrees_of_freedom=freedom)
     warm.place(molecules.positions, thermal_velocities(molecules.masses, dynamics.temperature_K, parts.rng))
     return warm
 
@@ -70,9 +70,9 @@ def _equilibrate(parts: Parts, warm: Simulation, teller: Teller, state: State, w
 def _first_anchors(parts: Parts, visited: list[Floats]) -> None:
     """Offer, from each position on the way, the cluster where doubt is largest and one around a random atom."""
     molecules, learner = parts.molecules, parts.learner
-    sigma = disagreement(member_forces(learner.base, molecules.numbers, visited[-1], molecules.box))
+    sigma = parts.of_part(parts.potential.disagreement(learner.base, visited[-1], molecules.box))
     for positions in visited:
-        then = molecules.at(positions, molecules.box)
+        then = parts.part(molecules.at(positions, molecules.box))
         learner.pool.visit(then, parts.rng)
         for atom in (int(np.argmax(sigma)), random_atom(parts.kinds, parts.rng)):
             learner.pool.offer(cluster_around(atom, then, parts.policy), parts.rng)

@@ -17,19 +17,22 @@ from ..units import BOLTZMANN_KJ_PER_MOL_PER_K, PS_PER_FS
 SURFACE, INNER = 0, 1
 
 
-def make_integrator(dynamics: Dynamics, degrees_of_freedom: int, seed: int) -> openmm.CustomIntegrator:
+def make_integrator(
+    dynamics: Dynamics, degrees_of_freedom: int, seed: int, *, constrained: bool = False
+) -> openmm.CustomIntegrator:
     """The integrator that a configuration asks for.
 
     Args:
         dynamics: of the configuration.
         degrees_of_freedom: that the thermostats of velocity rescaling and of chains count with.
         seed: of the integrator's own random stream, from 1.
+        constrained: hold the constraints of the System.
     """
     timestep_ps, temperature = dynamics.timestep_fs * PS_PER_FS, dynamics.temperature_K
     relaxation_ps = dynamics.relaxation_fs * PS_PER_FS
     match dynamics.integrator:
         case "verlet":
-            return velocity_verlet(timestep_ps)
+            return velocity_verlet(timestep_ps, constrained=constrained)
         case "respa":
             inner = dynamics.respa_inner_steps
             return respa(timestep_ps=timestep_ps, inner_steps=inner, inner_group=INNER, outer_group=SURFACE)
@@ -40,6 +43,7 @@ def make_integrator(dynamics: Dynamics, degrees_of_freedom: int, seed: int) -> o
                 relaxation_ps=relaxation_ps,
                 degrees_of_freedom=degrees_of_freedom,
                 seed=seed,
+                constrained=constrained,
             )
         case "nose_hoover":
             return nose_hoover(
@@ -48,9 +52,15 @@ def make_integrator(dynamics: Dynamics, degrees_of_freedom: int, seed: int) -> o
                 relaxation_ps=relaxation_ps,
                 degrees_of_freedom=degrees_of_freedom,
                 chain_length=dynamics.chain_length,
+                constrained=constrained,
             )
-    friction = dynamics.friction_per_ps
-    return langevin_baoab(timestep_ps=timestep_ps, temperature_K=temperature, friction_per_ps=friction, seed=seed)
+    return langevin_baoab(
+        timestep_ps=timestep_ps,
+        temperature_K=temperature,
+        friction_per_ps=dynamics.friction_per_ps,
+        seed=seed,
+        constrained=constrained,
+    )
 
 
 def inner_member(dynamics: Dynamics) -> int:

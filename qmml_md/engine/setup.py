@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from ..config import Config
 from ..config_file import dump_config
 from ..ensemble.migration import match_level
 from ..ensemble.model import AniEnsemble, set_threads
+from ..ensemble.potential import potential_of
 from ..ensemble.weights import load, store
 from ..errors import RunDirectoryError
 from ..integrators.freedom import degrees_of_freedom
@@ -22,13 +24,13 @@ from ..reference.label import Reference
 from ..reference.pyscf import PyscfReference
 from ..region.policy import ThresholdPolicy
 from ..region.sampling import molecules_by_kind
-from ..system.build import build_system
-from ..system.molecules import Molecules, topology_json
+from ..system.archive import Simulated, write_archive
+from ..system.molecules import topology_json
 from ..units import NM_PER_ANGSTROM
 from .barostat import Barostat
 from .checkpoint import read_checkpoint
 from .experience import Experience, thresholds
-from .inputs import check_disk, check_input, read_inner, read_molecules, read_weights
+from .inputs import check_disk, check_input, read_inner, read_simulated, read_weights
 from .journal import Journal
 from .learner import Learner
 from .origin import Origin, continued, copy_labels
@@ -38,7 +40,7 @@ from .progress import Progress
 from .propagator import seed_for_openmm
 from .run import Run
 from .signals import StopWish
-from .simulation import Simulation
+from .simulation import Simulation, particles_of
 from .state import Rhythm, State, refill, unpack
 from .stretch import Stretch
 from .stretch import refill as refill_stretch
@@ -68,30 +70,31 @@ def begin(
     set_threads(config.ensemble.threads)
     if origin is not None:
         config = continued(config, origin)
-    molecules, base = read_molecules(config, config_dir), read_weights(config, config_dir)
+    simulated, base = read_simulated(config, config_dir), read_weights(config, config_dir)
     if origin is not None:
-        molecules = _at_origin(molecules, origin)
+        simulated = _at_origin(simulated, origin)
     inner = read_inner(config, config_dir, base)
-    check_input(config, molecules, base)
-    level = match_level(base.card, config.reference, config.learning, molecules.numbers, molecules.molecule_of)
+    check_input(config, simulated, base)
+    learned = simulated.part.molecules
+    level = match_level(base.card, config.reference, config.learning, learned.numbers, learned.molecule_of)
     _reference(config)()
-    check_disk(config, molecules.size, directory.root)
+    check_disk(config, simulated.molecules.size, directory.root)
     directory.create()
     try:
         if origin is not None:
             copy_labels(origin, directory)
-        parts, run = _make(config, config_dir, directory, progress, molecules, base, inner)
+        parts, run = _make(config, config_dir, directory, progress, simulated, base, inner)
         whence = "" if origin is None else f", from {origin.name()}"
-        run.note("start", f"{molecules.size} atoms on {base.card.name} ({parts.simulation.platform_name}){whence}")
+        run.note("start", f"{_told(simulated)} on {base.card.name} ({parts.simulation.platform_name}){whence}")
         if level:
             run.note("level", level)
         if origin is None:
             prepare(parts, run.state, wish)
         else:
-            parts.simulation.place(origin.positions, origin.velocities, molecules.box)
+            parts.simulation.place(origin.positions, origin.velocities, simulated.molecules.box)
             if origin.checkpoint is not None:
                 # Labels without anchors would be learned by heart.
-                refill(parts.learner.pool, read_checkpoint(origin.checkpoint), molecules)
+                refill(parts.learner.pool, read_checkpoint(origin.checkpoint), learned)
             parts.learner.recall(origin.labels, origin.held_out)
         run.attend()
     except BaseException:
@@ -106,7 +109,7 @@ def _make(
     config_dir: Path,
     directory: RunDirectory,
     progress: Progress,
-    molecules: Molecules,
+    simulated: Simulated,
     base: AniEnsemble,
     inner: AniEnsemble | None,
 ) -> tuple[Parts, Run]:
@@ -114,12 +117,14 @@ def _make(
     base_id, _ = store(base, directory.models)
     resolved = localise(config, config_dir, directory, base_id, inner)
     directory.config.write_text(dump_config(resolved))
+    write_archive(directory.root, simulated)
     database = RunDatabase(directory.database, create=True)
     rng = np.random.default_rng(np.random.SeedSequence(config.dynamics.seed))
-    freedom, seed = particles(config, molecules).degrees_of_freedom, seed_for_openmm(rng)
-    simulation = Simulation(config, molecules, base, seed=seed, degrees_of_freedom=freedom, inner=inner)
+    freedom, seed = particles(config, simulated).degrees_of_freedom, seed_for_openmm(rng)
+    potential, atoms = potential_of(simulated), simulated.molecules
+    simulation = Simulation(config, atoms, potential, base, seed=seed, degrees_of_freedom=freedom, inner=inner)
     surface = Surface(ensemble=base)
-    parts = _assemble(resolved, directory, database, molecules, (base, base_id), surface, simulation, progress, rng)
+    parts = _assemble(resolved, directory, database, simulated, (base, base_id), surface, simulation, progress, rng)
     parts.journal.model(ModelRow(id=base_id, step=0, parent="", data={"name": base.card.name}))
     return parts, Run(parts, State(model_id=base_id, rhythm=Rhythm(interval=config.region.check_every_steps)))
 
@@ -145,37 +150,48 @@ def go_on(config: Config, directory: RunDirectory, progress: Progress) -> Run:
     surface = Surface(ensemble=load(str(directory.model(state.model_id)), precision))
     if state.ramp is not None:
         surface.coming = load(str(directory.model(state.ramp.model_id)), precision)
-    molecules = read_molecules(config, directory.root)
+    simulated = read_simulated(config, directory.root)
     rng = np.random.default_rng()
     rng.bit_generator.state = checkpoint.state["rng"]
     simulation = Simulation(
         config,
-        molecules,
+        simulated.molecules,
+        potential_of(simulated),
         surface.ensemble,
         seed=1,
-        degrees_of_freedom=particles(config, molecules).degrees_of_freedom,
+        degrees_of_freedom=particles(config, simulated).degrees_of_freedom,
         inner=read_inner(config, directory.root, base),
         coming=surface.coming,
     )
     blend = 0.0 if state.ramp is None else state.ramp.done / state.ramp.steps
     simulation.restore(checkpoint.openmm, blend=blend)
-    parts = _assemble(config, directory, database, molecules, (base, base_id), surface, simulation, progress, rng)
+    parts = _assemble(config, directory, database, simulated, (base, base_id), surface, simulation, progress, rng)
     parts.learner.recall(checkpoint.state["label_keys"], checkpoint.state["held_out_keys"])
     parts.experience.absorb(database.labels())
-    refill(parts.learner.pool, checkpoint, molecules)
-    refill_stretch(parts.stretch, database.segments(), directory.root, state.rhythm.looked, molecules)
+    refill(parts.learner.pool, checkpoint, simulated.part.molecules)
+    refill_stretch(parts.stretch, database.segments(), directory.root, state.rhythm.looked, simulated.molecules)
     run = Run(parts, state)
     run.note("resume", f"from the commit at step {state.step} ({simulation.platform_name})")
     return run
 
 
-def _at_origin(molecules: Molecules, origin: Origin) -> Molecules:
+def _told(simulated: Simulated) -> str:
+    """How many atoms there are, in words."""
+    part, n = simulated.part, simulated.molecules.size
+    if simulated.field is None:
+        return f"{n} atoms"
+    links = f" and {len(part.links)} link atoms" if len(part.links) else ""
+    return f"{n} atoms in a force field, {len(part.atoms)} of them{links}"
+
+
+def _at_origin(simulated: Simulated, origin: Origin) -> Simulated:
+    molecules = simulated.molecules
     if molecules.size != len(origin.positions):
         raise RunDirectoryError(
             f"the structure has {molecules.size} atoms, the frame of {origin.name()} {len(origin.positions)}",
             cure="give a configuration of the same atoms in the same order, or none beside --from",
         )
-    return molecules.at(origin.positions, origin.box)
+    return replace(simulated, molecules=molecules.at(origin.positions, origin.box))
 
 
 def localise(
@@ -202,15 +218,16 @@ def localise(
     )
 
 
-def particles(config: Config, molecules: Molecules) -> Particles:
+def particles(config: Config, simulated: Simulated) -> Particles:
     """What stays the same in all frames. Only Langevin dynamics moves a centre of mass that was at rest."""
-    at_rest = config.dynamics.keeps_centre_of_mass
+    at_rest, molecules = config.dynamics.keeps_centre_of_mass, simulated.molecules
+    system = particles_of(molecules, potential_of(simulated))
     return Particles(
         numbers=molecules.numbers,
         masses=molecules.masses,
         topology_json=topology_json(molecules),
         periodic=molecules.box is not None,
-        degrees_of_freedom=degrees_of_freedom(build_system(molecules), centre_of_mass_at_rest=at_rest),
+        degrees_of_freedom=degrees_of_freedom(system, centre_of_mass_at_rest=at_rest),
     )
 
 
@@ -228,7 +245,7 @@ def _assemble(
     config: Config,
     directory: RunDirectory,
     database: RunDatabase,
-    molecules: Molecules,
+    simulated: Simulated,
     start: tuple[AniEnsemble, str],
     surface: Surface,
     simulation: Simulation,
@@ -237,7 +254,7 @@ def _assemble(
 ) -> Parts:
     """Put together what a run is made of, new or resumed; ``start`` is its first model with its identity."""
     base, base_id = start
-    atoms = particles(config, molecules)
+    atoms, learned = particles(config, simulated), simulated.part.molecules
     journal = Journal(directory, database, atoms)
     pressure = config.dynamics.pressure_bar
     barostat = None
@@ -246,16 +263,17 @@ def _assemble(
         barostat = Barostat(pressure_bar=pressure, temperature_K=temperature, cutoff_nm=cutoff)
     return Parts(
         config=config,
-        molecules=molecules,
+        simulated=simulated,
+        potential=potential_of(simulated),
         surface=surface,
         simulation=simulation,
         journal=journal,
-        learner=Learner(config, directory, base, base_id, _reference(config), journal.timings, rng, molecules),
+        learner=Learner(config, directory, base, base_id, _reference(config), journal.timings, rng, learned),
         experience=Experience(config=config),
         stretch=Stretch(),
         barostat=barostat,
         progress=progress,
         rng=rng,
         degrees_of_freedom=atoms.degrees_of_freedom,
-        kinds=molecules_by_kind(molecules),
+        kinds=molecules_by_kind(learned),
     )

@@ -9,9 +9,10 @@ from openmm import unit
 from ..config import Config
 from ..ensemble.force import BLEND, build_force
 from ..ensemble.model import AniEnsemble
+from ..ensemble.potential import Potential
 from ..ensemble.weights import single_member
 from ..errors import DynamicsError
-from ..integrators.substeps import heat, recorded_forces, recorded_potential, refresh
+from ..integrators.substeps import CONSTRAINT_TOLERANCE, heat, recorded_forces, recorded_potential, refresh
 from ..system.build import build_system
 from ..system.molecules import Floats, Molecules
 from .propagator import INNER, SURFACE, inner_member, make_integrator, platform
@@ -54,6 +55,7 @@ class Simulation:
         self,
         config: Config,
         molecules: Molecules,
+        potential: Potential,
         ensemble: AniEnsemble,
         *,
         seed: int,
@@ -66,6 +68,7 @@ class Simulation:
         Args:
             config: of the run.
             molecules: what is simulated.
+            potential: which part of it is on the model, and the force field of the rest.
             ensemble: the model.
             seed: of the integrator, from 1.
             degrees_of_freedom: for the thermostat.
@@ -74,11 +77,18 @@ class Simulation:
         """
         self._config = config
         self._molecules = molecules
+        self._potential = potential
         self._inner = inner
-        self._system = build_system(molecules)
+        self._system = particles_of(molecules, potential)
+        self._fixed_forces = self._system.getNumForces()
+        self._sites = self._system.getNumParticles() - molecules.size
+        self._constrained = self._system.getNumConstraints() > 0
         self._add_forces(ensemble, coming)
-        self._integrator = make_integrator(config.dynamics, degrees_of_freedom, seed)
-        self._context = openmm.Context(self._system, self._integrator, platform(config.ensemble.platform))
+        self._integrator = make_integrator(config.dynamics, degrees_of_freedom, seed, constrained=self._constrained)
+        chosen = platform(config.ensemble.platform)
+        # A force field is summed in the same order each time, as the auditor will do.
+        sums = {"DeterministicForces": "true"} if potential.mixture is not None and chosen.getName() == "CPU" else {}
+        self._context = openmm.Context(self._system, self._integrator, chosen, sums)
         self._stepped = False
         self.blend = 0.0
 
@@ -94,8 +104,14 @@ class Simulation:
 
     def _force(self, ensemble: AniEnsemble, coming: AniEnsemble | None) -> openmm.Force:
         periodic = self._molecules.box is not None
-        kind = self._config.ensemble.force
-        return build_force(ensemble, self._molecules.numbers, periodic=periodic, kind=kind, coming=coming)
+        kind, mixture = self._config.ensemble.force, self._potential.mixture
+        particles = None
+        if mixture is not None:
+            # Link atoms are virtual sites, behind all atoms.
+            sites = self._molecules.size + np.arange(len(mixture.part.links))
+            particles = np.concatenate([mixture.part.atoms, sites])
+        numbers = self._potential.numbers
+        return build_force(ensemble, numbers, periodic=periodic, kind=kind, coming=coming, atoms=particles)
 
     @property
     def platform_name(self) -> str:
@@ -103,12 +119,30 @@ class Simulation:
         return str(self._context.getPlatform().getName())
 
     def place(self, positions: Floats, velocities: Floats, box: Floats | None = None) -> None:
-        """Set positions (nm) and velocities (nm/ps), shape (n, 3) each, and the box (nm, shape (3, 3)) if given."""
+        """Set positions (nm) and velocities (nm/ps), shape (n, 3) each, and the box (nm, shape (3, 3)) if given.
+
+        Both are moved onto the constraints, if there are any.
+        """
         if box is not None:
             self._context.setPeriodicBoxVectors(*box)
-        self._context.setPositions(positions)
-        self._context.setVelocities(velocities)
+        self._set_positions(positions)
+        if self._constrained:
+            self._context.applyConstraints(CONSTRAINT_TOLERANCE)
+        self._set_velocities(velocities)
         self._changed()
+
+    def _set_positions(self, positions: Floats) -> None:
+        self._context.setPositions(self._with_sites(positions))
+        if self._sites:
+            self._context.computeVirtualSites()
+
+    def _set_velocities(self, velocities: Floats) -> None:
+        self._context.setVelocities(self._with_sites(velocities))
+        if self._constrained:
+            self._context.applyVelocityConstraints(CONSTRAINT_TOLERANCE)
+
+    def _with_sites(self, rows: Floats) -> Floats:
+        return np.concatenate([rows, np.zeros((self._sites, 3))]) if self._sites else rows
 
     def _changed(self) -> None:
         """What the integrator recorded at the end of its last step no longer holds."""
@@ -132,12 +166,13 @@ class Simulation:
             DynamicsError: something is not finite, or a force is beyond reason.
         """
         state = self._context.getState(getPositions=True, getVelocities=True)
-        velocities = _array(state.getVelocities(asNumpy=True).value_in_unit(unit.nanometer / unit.picosecond))
+        velocities = self._velocities(state)
         potential, forces = self._recorded() if self._stepped else self._computed()
+        atoms = self._molecules.size
         found = Instant(
-            positions=_array(state.getPositions(asNumpy=True).value_in_unit(unit.nanometer)),
+            positions=_array(state.getPositions(asNumpy=True).value_in_unit(unit.nanometer))[:atoms],
             velocities=velocities,
-            forces=forces,
+            forces=forces[:atoms],
             potential=potential,
             kinetic=self._kinetic(velocities),
             box=self._box(state),
@@ -152,6 +187,10 @@ class Simulation:
         state = self._context.getState(getForces=True, getEnergy=True, groups={SURFACE})
         forces = state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.nanometer)
         return float(state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)), _array(forces)
+
+    def _velocities(self, state: openmm.State) -> Floats:
+        found = state.getVelocities(asNumpy=True).value_in_unit(unit.nanometer / unit.picosecond)
+        return _array(found)[: self._molecules.size]
 
     def _kinetic(self, velocities: Floats) -> float:
         return 0.5 * float(self._molecules.masses @ (velocities**2).sum(axis=1))
@@ -173,11 +212,10 @@ class Simulation:
         """Replace the velocities (nm/ps, shape (n, 3)).
 
         Returns:
-            The kinetic energy that they have in the context's own precision, kJ/mol.
+            The kinetic energy that they have in the context's own precision, and along constraints, kJ/mol.
         """
-        self._context.setVelocities(velocities)
-        state = self._context.getState(getVelocities=True)
-        return self._kinetic(_array(state.getVelocities(asNumpy=True).value_in_unit(unit.nanometer / unit.picosecond)))
+        self._set_velocities(velocities)
+        return self._kinetic(self._velocities(self._context.getState(getVelocities=True)))
 
     def move(self, positions: Floats, box: Floats) -> float:
         """Put the atoms elsewhere (nm, shape (n, 3)) in another box (nm, shape (3, 3)); velocities stay.
@@ -186,7 +224,7 @@ class Simulation:
             The potential energy there, kJ/mol.
         """
         self._context.setPeriodicBoxVectors(*box)
-        self._context.setPositions(positions)
+        self._set_positions(positions)
         self._changed()
         return self._computed()[0]
 
@@ -201,8 +239,8 @@ class Simulation:
             U_old(x) and U_new(x), kJ/mol.
         """
         before = self.potential()
-        while self._system.getNumForces():
-            self._system.removeForce(0)
+        while self._system.getNumForces() > self._fixed_forces:
+            self._system.removeForce(self._fixed_forces)
         self._add_forces(ensemble, coming)
         self._context.reinitialize(preserveState=True)
         if coming is not None:
@@ -234,6 +272,11 @@ class Simulation:
         self._context.loadCheckpoint(checkpoint)
         self.blend = blend
         self._stepped = False
+
+
+def particles_of(molecules: Molecules, potential: Potential) -> openmm.System:
+    """Particles and box of a run, with the force field, constraints and link atoms of a mixture."""
+    return build_system(molecules) if potential.mixture is None else potential.mixture.field.system()
 
 
 def _array(values: object) -> Floats:

@@ -73,6 +73,28 @@ def topology_json(molecules: Molecules) -> str:
     return json.dumps(HDF5TrajectoryFile.convert_topology_to_dict(molecules.topology))
 
 
+def topology_of(plain: dict[str, Any]) -> Any:
+    """The MDTraj topology of the dictionary that ``topology_json`` writes.
+
+    Raises:
+        KeyError: something is missing in it.
+    """
+    from mdtraj import Topology
+    from mdtraj.core import element
+
+    found = Topology()
+    for chain_plain in plain["chains"]:
+        chain = found.add_chain(chain_plain.get("chain_id"))
+        for row in chain_plain["residues"]:
+            residue = found.add_residue(row["name"], chain, resSeq=row["resSeq"], segment_id=row["segmentID"])
+            for atom in row["atoms"]:
+                kind = element.get_by_symbol(atom["element"]) if atom["element"] else element.virtual
+                found.add_atom(atom["name"], kind, residue, formal_charge=atom.get("formal_charge"))
+    for a, b in plain["bonds"]:
+        found.add_bond(found.atom(a), found.atom(b))
+    return found
+
+
 def atom_name(molecules: Molecules, index: int) -> str:
     """An atom as a person looks for it in a file, for example ``CA of GLY 7 (index 96)``; the index starts at 0."""
     atom = molecules.topology.atom(int(index))
