@@ -50,7 +50,7 @@ def turn(parts: Parts, state: State, now: Molecules, sigma: Floats, tell: Tell) 
     kind = trigger(parts, state, sigma)
     # One member has no doubt: its silence says nothing.
     single = parts.surface.ensemble.members == 1
-    rhythm.stir(parts, state, hot=single or len(state.region.core) > 0 or _beyond(parts, sigma))
+    rhythm.stir(parts, state, hot=single or len(state.region.hot_places) > 0 or _beyond(parts, sigma))
     state.rhythm.unlabelled = state.rhythm.unlabelled + 1 if kind is None else 0
     updated = kind is not None and _learn(parts, state, now, sigma, kind, tell)
     rhythm.rest(parts, state, labels_left=_left(parts))
@@ -76,7 +76,8 @@ def trigger(parts: Parts, state: State, sigma: Floats) -> str | None:
         return "random" if _due_at_random(parts, state) > 0 else None
     if _beyond(parts, sigma):
         return "stop"
-    if len(state.region.core):
+    # Seeds are core without being hot; they call for nothing.
+    if state.region.hot_places:
         return "event"
     every = settings.label_every_checks
     return "periodic" if every and not state.rhythm.asleep and state.rhythm.unlabelled + 1 >= every else None
@@ -84,7 +85,8 @@ def trigger(parts: Parts, state: State, sigma: Floats) -> str | None:
 
 def _beyond(parts: Parts, sigma: Floats) -> bool:
     stop = parts.config.region.stop_eV_per_A
-    return stop is not None and bool(sigma.max() >= stop)
+    # What must not enter cannot be labelled, and going back for it would help nothing.
+    return stop is not None and bool(sigma[parts.policy.hottest(sigma)] >= stop)
 
 
 def _left(parts: Parts) -> int:

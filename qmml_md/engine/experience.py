@@ -15,7 +15,9 @@ from ..config import Region as RegionSettings
 from ..learning.calibration import Calibration, Sample, fit_calibration
 from ..learning.horizon import Visit
 from ..records.rows import LabelRow
+from ..region.layout import NO_ATOMS, Layout, lay_out
 from ..region.policy import ThresholdPolicy
+from ..system.molecules import Ints, Molecules
 
 #: A core atom stays while its disagreement is this part of ``enter``, where both are derived from a target.
 STAY_FRACTION = 2.0 / 3.0
@@ -29,12 +31,14 @@ class Experience:
 
     Attributes:
         config: of the run.
+        layout: units of what the region moves in; None to lay out anew at each look.
         rows: every label of the run with its prequential score, in order.
         calibration: from σ to force errors, fitted on the rows.
         policy: of the region, with the thresholds that hold now.
     """
 
     config: Config
+    layout: Layout | None = None
     rows: list[LabelRow] = field(default_factory=list)
     calibration: Calibration = field(init=False)
     policy: ThresholdPolicy = field(init=False)
@@ -63,7 +67,7 @@ class Experience:
     def _fit(self) -> None:
         samples = [sample for row in self.rows if (sample := sample_of(row.data)) is not None]
         self.calibration = fit_calibration(samples)
-        self.policy = thresholds(self.config.region, self.calibration)
+        self.policy = thresholds(self.config.region, self.calibration, self.layout)
 
 
 def sample_of(data: dict[str, Any]) -> Sample | None:
@@ -80,8 +84,14 @@ def sample_of(data: dict[str, Any]) -> Sample | None:
     )
 
 
-def thresholds(settings: RegionSettings, calibration: Calibration) -> ThresholdPolicy:
-    """How the region is chosen: by the thresholds given, or by those that a target force error calls for."""
+def thresholds(settings: RegionSettings, calibration: Calibration, layout: Layout | None = None) -> ThresholdPolicy:
+    """How the region is chosen: by the thresholds given, or by those that a target force error calls for.
+
+    Args:
+        settings: of the region.
+        calibration: from σ to force errors.
+        layout: units, seeds and exclusions of the system, see ``region_layout``.
+    """
     enter, stay = settings.enter_eV_per_A, settings.stay_eV_per_A
     if settings.target_force_error_eV_per_A is not None:
         reached = float(calibration.sigma_at(settings.target_force_error_eV_per_A))
@@ -89,5 +99,41 @@ def thresholds(settings: RegionSettings, calibration: Calibration) -> ThresholdP
             enter = min(max(reached, LEAST_ENTER_EV_PER_A), MOST_ENTER_EV_PER_A)
             stay = STAY_FRACTION * enter
     return ThresholdPolicy(
-        enter_eV_per_A=enter, stay_eV_per_A=stay, buffer_A=settings.buffer_A, max_atoms=settings.max_qm_atoms
+        enter_eV_per_A=enter,
+        stay_eV_per_A=stay,
+        buffer_A=settings.buffer_A,
+        max_atoms=settings.max_qm_atoms,
+        buffer_bonds=settings.buffer_bonds,
+        solvent_molecules=settings.solvent_molecules,
+        smoothing_fs=settings.smoothing_fs,
+        min_residence_checks=settings.min_residence_checks,
+        clusters_per_frame=settings.clusters_per_frame,
+        layout=layout,
+    )
+
+
+def region_layout(settings: RegionSettings, molecules: Molecules) -> Layout:
+    """The units of a system, with the atoms that the selections of the configuration name.
+
+    Args:
+        settings: of the region.
+        molecules: what the region moves in: where a force field has a part, only what is on the ensemble.
+
+    Raises:
+        ConfigError: a selection cannot be read, selects nothing, or selects what another one forbids.
+    """
+    from ..system.selection import select
+
+    def selected(expression: str | None, key: str) -> Ints:
+        return NO_ATOMS if expression is None else select(molecules, expression, f"region.{key}")
+
+    # The default names what most systems have and some have not: it is looked for only where it is asked for.
+    default = settings.solvent_molecules is None and "solvent" not in settings.model_fields_set
+    return lay_out(
+        molecules,
+        max_atoms=settings.max_qm_atoms,
+        unit=settings.unit,
+        seeds=selected(settings.seed, "seed"),
+        excluded=selected(settings.exclude, "exclude"),
+        solvent=selected(None if default else settings.solvent, "solvent"),
     )

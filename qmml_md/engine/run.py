@@ -140,10 +140,13 @@ class Run:
         parts, before = self._parts, self.state.region
         with parts.journal.timings.measure("disagreement"):
             sigma = disagreement(member_forces(parts.surface.ensemble, now.numbers, now.positions, now.box))
-        self.state.hottest = int(sigma.argmax())
-        region = parts.policy.select(sigma, before, now.positions, now)
+        self.state.hottest = parts.policy.hottest(sigma)
+        time_fs, surface = self.state.step * parts.config.dynamics.timestep_fs, self.state.model_id
+        region, self.state.memory = parts.policy.look(
+            sigma, self.state.memory, before, now.positions, now, time_fs=time_fs, surface=surface
+        )
+        self.state.region = region
         if region.epoch != before.epoch:
-            self.state.region = region
             core, atoms = tuple(region.core.tolist()), tuple(region.atoms.tolist())
             parts.journal.region(RegionRow(epoch=region.epoch, step=self.state.step, core=core, atoms=atoms))
             message = f"{len(core)} core of {len(atoms)} atoms; largest disagreement {sigma.max():.2f} eV/Å"

@@ -42,7 +42,7 @@ class Sight:
 
 
 def places_now(parts: Parts, state: State, now: Molecules, sigma: Floats) -> list[Sight]:
-    """The region now, or what is around the most doubtful atom, and other hot places apart from it.
+    """The hot places of the region now, hottest first; without any, what is around the most doubtful atom, and seeds.
 
     Args:
         parts: of the run.
@@ -53,10 +53,7 @@ def places_now(parts: Parts, state: State, now: Molecules, sigma: Floats) -> lis
     Raises:
         RegionError: charge and multiplicity do not fit a place.
     """
-    found = [state.region] if len(state.region.core) else [region_around(state.hottest, now, parts.policy)]
-    most = parts.config.region.clusters_per_frame
-    if most > 1 and len(state.region.core):
-        found = list(parts.policy.hot_places(sigma, state.region, now.positions, now, count=most)) or found
+    found = state.region.hot_places or (region_around(state.hottest, now, parts.policy), *state.region.places)
     return [_sight(parts, state.step, now, sigma, region) for region in found]
 
 
@@ -73,11 +70,10 @@ def places_before(parts: Parts, *, hot_only: bool) -> list[Sight]:
     found = []
     for step, then in parts.stretch:
         sigma = _disagreement(parts, then)
-        if hot_only and sigma.max() < parts.policy.stay_eV_per_A:
+        if hot_only and sigma[parts.policy.hottest(sigma)] < parts.policy.stay_eV_per_A:
             continue
-        region = parts.policy.select(sigma, empty_region(), then.positions, then)
-        if not len(region.core):
-            region = region_around(int(sigma.argmax()), then, parts.policy)
+        hot = parts.policy.hot_places(sigma, empty_region(), then.positions, then, count=1)
+        region = hot[0] if hot else region_around(parts.policy.hottest(sigma), then, parts.policy)
         try:
             found.append(_sight(parts, step, then, sigma, region))
         except RegionError:
@@ -158,6 +154,11 @@ def _disagreement(parts: Parts, frame: Molecules) -> Floats:
 def _sight(parts: Parts, step: int, frame: Molecules, sigma: Floats, region: Region) -> Sight:
     settings = parts.config.reference
     cluster = cut_cluster(
-        frame, frame.positions, region.atoms, charge=settings.charge, multiplicity=settings.multiplicity
+        frame,
+        frame.positions,
+        region.atoms,
+        charge=settings.charge,
+        multiplicity=settings.multiplicity,
+        cutoff_A=parts.learner.base.card.cutoff_A,
     )
     return Sight(step=step, sigma=sigma, region=region, cluster=cluster)

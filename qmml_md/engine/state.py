@@ -8,6 +8,7 @@ import numpy as np
 from ..errors import RunDirectoryError
 from ..learning.anchors import AnchorPool
 from ..records.rows import Place
+from ..region.memory import Memory, memory_of, plain_memory
 from ..region.policy import Region, empty_region
 from ..system.molecules import Molecules
 from .barostat import BarostatState
@@ -64,6 +65,7 @@ class State:
         heat_booked: heat of the thermostat already in the ledger, kJ/mol.
         first_conserved: H̃ of the first frame, kJ/mol.
         region: now.
+        memory: what the policy of the region remembers of the looks so far.
         hottest: atom with the largest disagreement when last looked at.
         accepted, refused: model updates.
         failed: labels that could not be computed.
@@ -85,6 +87,7 @@ class State:
     heat_booked: float = 0.0
     first_conserved: float | None = None
     region: Region = field(default_factory=empty_region)
+    memory: Memory = field(default_factory=Memory)
     hottest: int = 0
     accepted: int = 0
     refused: int = 0
@@ -124,8 +127,7 @@ def pack(
         place: how much is true.
     """
     plain = asdict(replace(state, region=empty_region()))
-    region = state.region
-    plain["region"] = {"core": region.core.tolist(), "atoms": region.atoms.tolist(), "epoch": region.epoch}
+    plain["region"], plain["memory"] = _plain_region(state.region), plain_memory(state.memory)
     return {
         **plain,
         "place": asdict(place),
@@ -147,21 +149,32 @@ def unpack(plain: dict[str, Any], step: int) -> State:
     Raises:
         RunDirectoryError: an earlier version of this program took it.
     """
-    missing = sorted({*PLAIN, "rhythm", "held_out_keys"} - plain.keys())
+    missing = sorted({*PLAIN, "rhythm", "memory", "held_out_keys"} - plain.keys())
     if missing:
         raise RunDirectoryError(
             f"the checkpoint of step {step} lacks {', '.join(missing)}: an earlier version of qmml-md wrote it",
             cure="finish the run with that version, or begin anew where it stands with `qmml run --from RUN@STEP`",
         )
-    region = Region(
-        core=np.array(plain["region"]["core"], dtype=np.int64),
-        atoms=np.array(plain["region"]["atoms"], dtype=np.int64),
-        epoch=plain["region"]["epoch"],
-    )
+    region, memory = _region_of(plain["region"]), memory_of(plain["memory"])
     ramp = None if plain["ramp"] is None else Ramp(**plain["ramp"])
     barostat, rhythm = BarostatState(**plain["barostat"]), Rhythm(**plain["rhythm"])
     rest = {name: plain[name] for name in PLAIN}
-    return State(step=step, region=region, ramp=ramp, barostat=barostat, rhythm=rhythm, **rest)
+    return State(step=step, region=region, memory=memory, ramp=ramp, barostat=barostat, rhythm=rhythm, **rest)
+
+
+def _plain_region(region: Region) -> dict[str, Any]:
+    """As JSON has it."""
+    clusters = [atoms.tolist() for atoms in region.clusters]
+    core, atoms = region.core.tolist(), region.atoms.tolist()
+    return {"core": core, "atoms": atoms, "epoch": region.epoch, "clusters": clusters, "cold": region.cold}
+
+
+def _region_of(plain: dict[str, Any]) -> Region:
+    """The region that ``_plain_region`` took."""
+    core, atoms, *clusters = (
+        np.array(rows, dtype=np.int64) for rows in (plain["core"], plain["atoms"], *plain["clusters"])
+    )
+    return Region(core=core, atoms=atoms, epoch=plain["epoch"], clusters=tuple(clusters), cold=plain["cold"])
 
 
 def refill(pool: AnchorPool, checkpoint: Checkpoint, molecules: Molecules) -> None:

@@ -8,6 +8,7 @@
   can be trusted if the last labels before it were met within ``rewind_above_eV_per_A``, or have been learned since.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from ..records.books import Account
@@ -122,12 +123,13 @@ def _rewind(parts: Parts, state: State, update: Update, data: dict[str, Any]) ->
     state.label_step, state.rhythm.next_look = then.step, then.rhythm.next_look
     rhythm.gone_back(parts, state)
     parts.stretch.clear()
+    state.memory = then.memory
     _restore_region(parts, state, then.region)
     _at_once(parts, state, update, {**data, "policy": "rewind", "rewind": lost})
 
 
 def _restore_region(parts: Parts, state: State, region: Region) -> None:
     """The region of then under a new epoch: epochs are never used twice."""
-    state.region = Region(core=region.core, atoms=region.atoms, epoch=state.region.epoch + 1)
+    state.region = replace(region, epoch=state.region.epoch + 1)
     core, atoms = tuple(region.core.tolist()), tuple(region.atoms.tolist())
     parts.journal.region(RegionRow(epoch=state.region.epoch, step=state.step, core=core, atoms=atoms))

@@ -1,17 +1,18 @@
 """The policy that moves Region A: who is core, who is buffer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import RegionError
-from ..system.images import nearest_image
 from ..system.molecules import Floats, Ints, Molecules
 from ..units import NM_PER_ANGSTROM
-
-Flags = NDArray[np.bool_]
+from .growth import Rules, Scene
+from .layout import Flags, Layout, lay_out
+from .memory import Memory, average, residences
+from .places import Place, Wishes, find_places
+from .vicinity import space_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,14 +20,34 @@ class Region:
     """Region A: the atoms that quantum mechanics looks at. Moving it changes no energy.
 
     Attributes:
-        core: indices of the atoms whose disagreement called for it, sorted, shape (m,).
-        atoms: indices of all atoms of the region (core, their whole molecules, buffer), sorted, shape (m',).
+        core: indices of the atoms that called for it, sorted, shape (m,).
+        atoms: indices of all atoms of the region (core, what joins together with them, buffer), sorted, shape (m',).
         epoch: counts the changes of the region within a run; 0 is the empty region before the first check.
+        clusters: atoms of each cluster of the region, hot ones first; none where all atoms are one.
+        cold: how many clusters at the end hold seeds that are not hot.
     """
 
     core: Ints
     atoms: Ints
     epoch: int
+    clusters: tuple[Ints, ...] = ()
+    cold: int = 0
+
+    @property
+    def places(self) -> "tuple[Region, ...]":
+        """The clusters of the region one by one, each a region of the same epoch."""
+        if not len(self.atoms):
+            return ()
+        return tuple(
+            Region(core=np.intersect1d(self.core, atoms), atoms=atoms, epoch=self.epoch)
+            for atoms in self.clusters or (self.atoms,)
+        )
+
+    @property
+    def hot_places(self) -> "tuple[Region, ...]":
+        """The clusters that disagreement called for."""
+        places = self.places
+        return places[: len(places) - self.cold]
 
 
 class RegionPolicy(Protocol):
@@ -55,32 +76,45 @@ def empty_region() -> Region:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThresholdPolicy:
-    """Region A around the hottest place: enter and stay thresholds, whole molecules, a buffer, a limit.
+    """Region A around the hottest place: enter and stay thresholds, whole units, a buffer, a limit.
 
-    1. An atom is hot if its σ reaches ``enter``, or if it was core and its σ is still at least ``stay``.
-    2. The seed is the molecule with the hottest atom. A molecule that was core keeps the seed until another is hotter
-       by more than the ratio enter/stay: by that ratio the thresholds themselves say what counts as no change.
-    3. Hot molecules join, nearest to the seed first, if they are within the buffer distance of a core atom: the region
-       is one cluster. Hot places elsewhere wait until this one has cooled down.
-    4. Other molecules within the buffer distance of a core atom join as buffer, nearest first.
+    1. An atom is hot if its averaged σ reaches ``enter``; if it was core and that is still at least ``stay``; or if
+       it has not been core for the least number of looks.
+    2. The start is the unit with the hottest atom. A unit that was core keeps the start until another is hotter by
+       more than the ratio enter/stay: by that ratio the thresholds themselves say what counts as no change.
+    3. Hot units join, nearest to the start first, if they are within the buffer distance, or so many bonds, of a core
+       atom: a place is one cluster. Hot places elsewhere wait, or are places of their own up to ``clusters_per_frame``.
+    4. Other units within the buffer distance, or so many bonds, of a core atom join as buffer, nearest first; where
+       the solvent is counted, so many of its nearest molecules.
+    5. Seeds that are in no hot place make places of their own.
 
-    No molecule joins that would exceed the limit; what is left out is buffer before core, and the farther before the
-    nearer, except that a smaller molecule may take room that a larger, nearer one does not fit into. Equal distances
-    and equal σ are decided by the number of the molecule, so that the same input gives the same region.
-
-    Present limit: whole molecules only. No covalent bond is cut, so a seed that is larger than the limit is an error.
+    No unit joins that would exceed the limit, link atoms counted; what is left out is buffer before core, and the
+    farther before the nearer, except that a smaller unit may take room that a larger, nearer one does not fit into.
+    Equal distances and equal σ are decided by the number of the unit, so that the same input gives the same region.
 
     Attributes:
         enter_eV_per_A: σ at which an atom becomes core, eV/Å.
         stay_eV_per_A: σ down to which a core atom stays core, eV/Å.
-        buffer_A: reach of the buffer around core atoms, by periodic distance to any atom of a molecule, Å.
-        max_atoms: most atoms of the region.
+        buffer_A: reach of the buffer around core atoms, by periodic distance to any atom of a unit, Å.
+        max_atoms: most atoms of a cluster, link atoms included.
+        buffer_bonds: reach of the buffer along bonds.
+        solvent_molecules: number of molecules of the solvent in the buffer; None for those within reach.
+        smoothing_fs: time constant of the average of σ, fs; 0 for none.
+        min_residence_checks: least number of looks that an atom is core.
+        clusters_per_frame: most places that are hot.
+        layout: units of the system, made once for a run; made anew at each look where it is not given.
     """
 
     enter_eV_per_A: float
     stay_eV_per_A: float
     buffer_A: float
     max_atoms: int
+    buffer_bonds: int = 0
+    solvent_molecules: int | None = None
+    smoothing_fs: float = 0.0
+    min_residence_checks: int = 1
+    clusters_per_frame: int = 1
+    layout: Layout | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not 0.0 < self.stay_eV_per_A <= self.enter_eV_per_A:
@@ -88,35 +122,82 @@ class ThresholdPolicy:
                 f"thresholds enter {self.enter_eV_per_A} and stay {self.stay_eV_per_A} eV/Å",
                 cure="choose 0 < region.stay_eV_per_A <= region.enter_eV_per_A",
             )
-        if not self.buffer_A >= 0.0 or self.max_atoms < 1:
+        if not self.buffer_A >= 0.0 or self.max_atoms < 1 or self.buffer_bonds < 0:
             raise RegionError(
-                f"buffer {self.buffer_A} Å, at most {self.max_atoms} atoms",
-                cure="choose region.buffer_A >= 0 and region.max_qm_atoms >= 1",
+                f"buffer {self.buffer_A} Å and {self.buffer_bonds} bonds, at most {self.max_atoms} atoms",
+                cure="choose region.buffer_A >= 0, region.buffer_bonds >= 0 and region.max_qm_atoms >= 1",
+            )
+        if not self.smoothing_fs >= 0.0 or self.min_residence_checks < 1 or self.clusters_per_frame < 1:
+            raise RegionError(
+                f"average over {self.smoothing_fs} fs, residence of {self.min_residence_checks} looks, "
+                f"{self.clusters_per_frame} clusters",
+                cure="choose region.smoothing_fs >= 0, min_residence_checks >= 1 and clusters_per_frame >= 1",
             )
 
     def select(self, disagreement: Floats, previous: Region, positions: Floats, molecules: Molecules) -> Region:
-        """Choose the next region; see ``RegionPolicy.select``.
+        """Choose the next region from this disagreement alone; see ``RegionPolicy.select``.
 
         Raises:
-            RegionError: σ is not finite, or the seed molecule has more atoms than the region may have.
+            RegionError: as for ``look``.
         """
-        hot = self._hot(disagreement, previous, molecules)
-        chosen = np.zeros(int(molecules.molecule_of.max(initial=-1)) + 1, dtype=bool)
-        if hot.any():
-            heat = _heat(hot, disagreement, molecules)
-            seed = self._seed(heat, np.unique(molecules.molecule_of[previous.core]))
-            self._grow(chosen, seed, hot, positions, molecules)
-        inside = chosen[molecules.molecule_of]
-        return _successor(previous, np.flatnonzero(hot & inside), np.flatnonzero(inside))
+        served = np.zeros(molecules.size, dtype=np.int64)
+        served[previous.core] = self.min_residence_checks
+        if self.layout is not None:
+            served[self.layout.seeds] = 0
+        return self.look(disagreement, Memory(residence=served), previous, positions, molecules)[0]
+
+    def look(
+        self,
+        disagreement: Floats,
+        memory: Memory,
+        previous: Region,
+        positions: Floats,
+        molecules: Molecules,
+        *,
+        time_fs: float = 0.0,
+        surface: str = "",
+    ) -> tuple[Region, Memory]:
+        """Choose the next region, and remember.
+
+        Args:
+            disagreement: σ of each atom, eV/Å, shape (n,).
+            memory: of the look before.
+            previous: the region so far.
+            positions: nm, shape (n, 3), now.
+            molecules: what is simulated; its box is the box now.
+            time_fs: now, fs.
+            surface: name of the model that the disagreement is of.
+
+        Returns:
+            The new region, with the epoch of ``previous`` if nothing changed, else one more; and the new memory.
+
+        Raises:
+            RegionError: σ is not finite; what joins together with the hottest atom, or with a seed, is more than the
+                region may have; or there is less solvent than is asked for.
+        """
+        if disagreement.shape != (molecules.size,) or not np.isfinite(disagreement).all():
+            raise RegionError(
+                f"the disagreement of {molecules.size} atoms is not {molecules.size} finite numbers",
+                cure="the dynamics has probably blown up: use a smaller time step, or minimise first",
+            )
+        scene = self._scene(positions, molecules)
+        sigma = average(memory, disagreement, time_fs, surface, self.smoothing_fs)
+        residence = memory.residence if len(memory.residence) else np.zeros(molecules.size, dtype=np.int64)
+        hot, unserved = self._hot(sigma, residence, scene.layout)
+        places = find_places(scene, self._wishes(sigma, hot, unserved, residence > 0, previous, scene.layout))
+        region = _region_of(places, hot, previous)
+        counted = residences(memory, region.core[hot[region.core]], molecules.size)
+        averaged = sigma if self.smoothing_fs else np.zeros(0)
+        return region, Memory(averaged=averaged, residence=counted, time_fs=time_fs, surface=surface)
 
     def hot_places(
         self, disagreement: Floats, previous: Region, positions: Floats, molecules: Molecules, *, count: int
     ) -> tuple[Region, ...]:
         """Up to ``count`` regions of one frame that share no atom, to be labelled one by one.
 
-        The first is that of ``select``. Each further one is what would be chosen if the places before it were cold,
-        from the hottest molecule on that none of them holds. A place that would take a molecule of an earlier one is
-        left out: without it the cluster would lack a neighbour. So is a molecule that is larger than the limit.
+        Each further one is what would be chosen if the places before it were cold. One that would share an atom with
+        earlier ones merges with them if all fit into one cluster, and is left out otherwise: without it the cluster
+        would lack a neighbour. So is a unit that is larger than the limit.
 
         Args:
             disagreement: σ of each atom, eV/Å, shape (n,).
@@ -126,100 +207,86 @@ class ThresholdPolicy:
             count: most regions.
 
         Returns:
-            Regions with the epoch of the first, hottest first after it; none where no atom is hot.
+            Regions of one epoch, hottest first; none where no atom is hot.
 
         Raises:
-            RegionError: as for ``select``.
+            RegionError: as for ``look``.
         """
-        first = self.select(disagreement, previous, positions, molecules)
-        if count < 1 or not len(first.core):
+        if count < 1:
             return ()
-        places = [first]
-        hot = self._hot(disagreement, previous, molecules)
-        sizes = np.bincount(molecules.molecule_of)
-        taken = np.zeros(len(sizes), dtype=bool)
-        taken[molecules.molecule_of[first.atoms]] = True
-        heat = _heat(hot, disagreement, molecules)
-        for seed in np.argsort(-heat, kind="stable"):
-            if len(places) == count or not np.isfinite(heat[seed]):
-                break
-            if taken[seed] or sizes[seed] > self.max_atoms:
-                continue
-            chosen, open_ = np.zeros(len(sizes), dtype=bool), hot & ~taken[molecules.molecule_of]
-            self._grow(chosen, int(seed), open_, positions, molecules)
-            if not (chosen & taken).any():
-                taken |= chosen
-                inside = chosen[molecules.molecule_of]
-                core, atoms = np.flatnonzero(open_ & inside), np.flatnonzero(inside)
-                places.append(Region(core=core, atoms=atoms, epoch=first.epoch))
-        return tuple(places)
+        several = replace(self, clusters_per_frame=count)
+        return several.select(disagreement, previous, positions, molecules).hot_places
 
-    def _hot(self, disagreement: Floats, previous: Region, molecules: Molecules) -> Flags:
-        """Whether each atom is hot, shape (n,)."""
-        if disagreement.shape != (molecules.size,) or not np.isfinite(disagreement).all():
+    def hottest(self, disagreement: Floats) -> int:
+        """The atom of the largest disagreement among those that may enter."""
+        if self.layout is None:
+            return int(disagreement.argmax())
+        return int(np.where(self.layout.open_atoms, disagreement, -np.inf).argmax())
+
+    def _scene(self, positions: Floats, molecules: Molecules) -> Scene:
+        layout = lay_out(molecules, max_atoms=self.max_atoms) if self.layout is None else self.layout
+        if layout.size != molecules.size:
             raise RegionError(
-                f"the disagreement of {molecules.size} atoms is not {molecules.size} finite numbers",
-                cure="the dynamics has probably blown up: use a smaller time step, or minimise first",
+                f"the layout has {layout.size} atoms, the system {molecules.size}", cure="lay out this system"
             )
-        hot: Flags = disagreement >= self.enter_eV_per_A
-        hot[previous.core] |= disagreement[previous.core] >= self.stay_eV_per_A
-        return hot
-
-    def _seed(self, heat: Floats, incumbents: Ints) -> int:
-        """The molecule to grow from: σ of the hottest core atom of each molecule, -inf for none, decides."""
-        hottest = int(np.argmax(heat))
-        if not len(incumbents):
-            return hottest
-        holder = int(incumbents[np.argmax(heat[incumbents])])
-        return hottest if heat[hottest] * self.stay_eV_per_A > heat[holder] * self.enter_eV_per_A else holder
-
-    def _grow(self, chosen: Flags, seed: int, hot: Flags, positions: Floats, molecules: Molecules) -> None:
-        """Mark the molecules of the region in ``chosen``, shape (number of molecules,)."""
-        sizes = np.bincount(molecules.molecule_of)
-        room = self.max_atoms - int(sizes[seed])
-        if room < 0:
+        if (self.solvent_molecules or 0) > (available := int(layout.solvent.sum())):
             raise RegionError(
-                f"molecule {seed} has {sizes[seed]} atoms, the region at most {self.max_atoms}",
-                cure="raise region.max_qm_atoms; cutting through covalent bonds is not available yet",
+                f"region.solvent_molecules asks for {self.solvent_molecules} molecules, of which there are {available}",
+                cure="ask for fewer, or let region.solvent select the solvent",
             )
-        reach = self.buffer_A * NM_PER_ANGSTROM
-        warm = np.zeros(len(chosen), dtype=bool)
-        warm[molecules.molecule_of[hot]] = True
-        chosen[seed] = True
-        from_seed = near = self._distances(seed, hot, positions, molecules)
-        while (candidates := np.flatnonzero(warm & ~chosen & (near <= reach) & (sizes <= room))).size:
-            joining = int(candidates[np.argmin(from_seed[candidates])])
-            chosen[joining] = True
-            room -= int(sizes[joining])
-            near = np.minimum(near, self._distances(joining, hot, positions, molecules))
-        outside = np.flatnonzero(~chosen & (near <= reach))
-        for joining in outside[np.argsort(near[outside], kind="stable")]:
-            if sizes[joining] <= room:
-                chosen[joining] = True
-                room -= int(sizes[joining])
+        rules = Rules(
+            reach_nm=self.buffer_A * NM_PER_ANGSTROM,
+            hops=self.buffer_bonds,
+            max_atoms=self.max_atoms,
+            solvent_molecules=self.solvent_molecules,
+        )
+        few = replace(molecules, bonds=layout.cuttable)
+        space = space_of(positions, molecules.box)
+        return Scene(layout=layout, rules=rules, molecules=few, positions=positions, space=space)
 
-    def _distances(self, source: int, hot: Flags, positions: Floats, molecules: Molecules) -> Floats:
-        """Periodic distance from the nearest core atom of one molecule to each molecule, nm; exact up to the reach."""
-        core = np.flatnonzero(hot & (molecules.molecule_of == source))
-        reach = self.buffer_A * NM_PER_ANGSTROM
-        shortest = np.full(molecules.size, np.inf)
-        for atom in core:
-            vectors, _ = nearest_image(positions - positions[atom], molecules.box, within=reach)
-            np.minimum(shortest, np.einsum("ij,ij->i", vectors, vectors), out=shortest)
-        result = np.full(int(molecules.molecule_of.max()) + 1, np.inf)
-        np.minimum.at(result, molecules.molecule_of, np.sqrt(shortest))
-        return result
+    def _hot(self, sigma: Floats, residence: Ints, layout: Layout) -> tuple[Flags, Flags]:
+        """Whether each atom is hot, and whether that is because it has not been core for long enough."""
+        unserved = (residence > 0) & (residence < self.min_residence_checks)
+        hot = (sigma >= self.enter_eV_per_A) | ((residence > 0) & (sigma >= self.stay_eV_per_A)) | unserved
+        may_enter = layout.open_atoms
+        return hot & may_enter, unserved & may_enter
+
+    def _wishes(
+        self, sigma: Floats, hot: Flags, unserved: Flags, core: Flags, previous: Region, layout: Layout
+    ) -> Wishes:
+        """Which units to begin with: those that must stay, the one that held the start before, then the hottest."""
+        heat = np.full(len(layout.unit_blocks), -np.inf)
+        np.maximum.at(heat, layout.unit_of[hot], sigma[hot])
+        warm = np.flatnonzero(np.isfinite(heat))
+        order = warm[np.argsort(-heat[warm], kind="stable")]
+        bound = np.unique(layout.unit_of[unserved])
+        incumbents = np.intersect1d(layout.unit_of[previous.core[core[previous.core]]], warm)
+        if len(bound):
+            must = np.isin(order, bound)
+            order = np.concatenate([order[must], order[~must]])
+        elif len(incumbents):
+            holder = incumbents[np.argmax(heat[incumbents])]
+            if heat[order[0]] * self.stay_eV_per_A <= heat[holder] * self.enter_eV_per_A:
+                order = np.concatenate([[holder], order[order != holder]])
+        held: dict[int, Ints] = {}
+        for place in previous.places if len(bound) else ():
+            units = np.intersect1d(layout.unit_of[place.core], bound)
+            held |= {int(unit): units[units != unit] for unit in units}
+        return Wishes(hot=hot, order=order, held=held, count=self.clusters_per_frame)
 
 
-def _heat(hot: Flags, disagreement: Floats, molecules: Molecules) -> Floats:
-    """σ of the hottest hot atom of each molecule, eV/Å, -inf for none, shape (number of molecules,)."""
-    heat = np.full(int(molecules.molecule_of.max(initial=-1)) + 1, -np.inf)
-    np.maximum.at(heat, molecules.molecule_of[hot], disagreement[hot])
-    return heat
-
-
-def _successor(previous: Region, core: Ints, atoms: Ints) -> Region:
+def _region_of(places: list[Place], hot: Flags, previous: Region) -> Region:
     """The next region: the previous one if nothing changed."""
-    if np.array_equal(core, previous.core) and np.array_equal(atoms, previous.atoms):
-        return previous
-    return Region(core=core, atoms=atoms, epoch=previous.epoch + 1)
+    warm = [place for place in places if hot[place.core].any()]
+    ordered = warm + [place for place in places if not hot[place.core].any()]
+    none = [np.zeros(0, dtype=np.int64)]
+    core = np.unique(np.concatenate([place.core for place in ordered] or none))
+    atoms = np.unique(np.concatenate([place.atoms for place in ordered] or none))
+    same = np.array_equal(core, previous.core) and np.array_equal(atoms, previous.atoms)
+    return Region(
+        core=core,
+        atoms=atoms,
+        epoch=previous.epoch if same else previous.epoch + 1,
+        clusters=tuple(place.atoms for place in ordered) if len(ordered) > 1 else (),
+        cold=len(ordered) - len(warm),
+    )

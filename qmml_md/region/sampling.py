@@ -2,8 +2,11 @@
 
 import numpy as np
 
+from ..errors import RegionError
 from ..system.molecules import Ints, Molecules
 from .cluster import Cluster, cut_cluster
+from .layout import Flags
+from .links import cut_bonds
 from .policy import Region, RegionPolicy, empty_region
 
 #: A disagreement above every threshold.
@@ -19,30 +22,54 @@ def region_around(atom: int, molecules: Molecules, policy: RegionPolicy) -> Regi
         policy: the policy of the run.
 
     Raises:
-        RegionError: the atom's molecule does not fit into a region.
+        RegionError: what joins together with the atom does not fit into a region, or must not enter.
     """
     alone = np.zeros(molecules.size)
     alone[atom] = BEYOND_DOUBT_EV_PER_A
-    return policy.select(alone, empty_region(), molecules.positions, molecules)
+    found = policy.select(alone, empty_region(), molecules.positions, molecules).hot_places
+    if not found:
+        raise RegionError(f"atom {atom} must not enter the region", cure="take it out of region.exclude")
+    return found[0]
 
 
-def cluster_around(atom: int, molecules: Molecules, policy: RegionPolicy) -> Cluster:
+def cluster_around(atom: int, molecules: Molecules, policy: RegionPolicy, *, cutoff_A: float | None = None) -> Cluster:
     """The cluster of ``region_around``.
 
+    Args:
+        atom: index of the atom.
+        molecules: what is simulated, with positions and box as they are now.
+        policy: the policy of the run.
+        cutoff_A: reach of the model's descriptor, Å; where given, ``complete`` is known.
+
     Raises:
-        RegionError: the atom's molecule does not fit into a region.
+        RegionError: as for ``region_around``.
     """
     region = region_around(atom, molecules, policy)
-    electrons = int(molecules.numbers[region.atoms].sum() - molecules.formal_charge[region.atoms].sum())
-    return cut_cluster(molecules, molecules.positions, region.atoms, multiplicity=1 + electrons % 2)
+    inside = np.zeros(molecules.size, dtype=bool)
+    inside[region.atoms] = True
+    # Each link atom brings an electron.
+    electrons = int((molecules.numbers - molecules.formal_charge)[region.atoms].sum())
+    electrons += len(cut_bonds(molecules, inside))
+    return cut_cluster(molecules, molecules.positions, region.atoms, multiplicity=1 + electrons % 2, cutoff_A=cutoff_A)
 
 
-def molecules_by_kind(molecules: Molecules) -> tuple[Ints, ...]:
+def molecules_by_kind(molecules: Molecules, may_enter: Flags | None = None) -> tuple[Ints, ...]:
     """Atoms of each kind of molecule; molecules of equal composition are of one kind.
+
+    Args:
+        molecules: what is simulated.
+        may_enter: whether each atom may enter a region, shape (n,); by default all. Others are left out.
 
     Returns:
         One array of atom indices for each kind, in the order in which the kinds first appear.
     """
+    kinds = _kinds(molecules)
+    if may_enter is None:
+        return kinds
+    return tuple(atoms for kind in kinds if len(atoms := kind[may_enter[kind]]))
+
+
+def _kinds(molecules: Molecules) -> tuple[Ints, ...]:
     members: dict[tuple[int, ...], list[Ints]] = {}
     order = np.argsort(molecules.molecule_of, kind="stable")
     starts = np.flatnonzero(np.diff(molecules.molecule_of[order])) + 1

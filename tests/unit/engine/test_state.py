@@ -12,6 +12,7 @@ from qmml_md.ensemble import weights
 from qmml_md.errors import RunDirectoryError
 from qmml_md.learning.anchors import AnchorPool
 from qmml_md.records.rows import Place
+from qmml_md.region.memory import Memory, plain_memory
 from qmml_md.region.policy import Region
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "data" / "ani_mini.safetensors"
@@ -26,7 +27,19 @@ def state() -> State:
         rhythm=Rhythm(interval=11, next_look=77, looked=66, quiet=3, unlabelled=2, asleep=True),
         heat_booked=0.1,
         first_conserved=-3.5,
-        region=Region(core=np.array([1, 2]), atoms=np.array([0, 1, 2]), epoch=4),
+        region=Region(
+            core=np.array([1, 2]),
+            atoms=np.array([0, 1, 2]),
+            epoch=4,
+            cold=1,
+            clusters=(np.array([0, 1]), np.array([2])),
+        ),
+        memory=Memory(
+            averaged=np.random.default_rng(5).random(4) / 3.0,
+            residence=np.array([0, 3, 1, 0]),
+            time_fs=0.1 + 0.2,
+            surface="a",
+        ),
         hottest=2,
         accepted=3,
         refused=1,
@@ -50,8 +63,10 @@ def packed(state: State) -> dict:
 
 
 def plain(state: State) -> dict:
-    row = asdict(state)
-    return {**row, "region": [row["region"]["core"].tolist(), row["region"]["atoms"].tolist(), row["region"]["epoch"]]}
+    row, region = asdict(state), state.region
+    arrays = [x.tolist() for x in (region.core, region.atoms, *region.clusters)]
+    # Equal lists of numbers are equal to the bit.
+    return {**row, "region": [arrays, region.epoch, region.cold], "memory": plain_memory(state.memory)}
 
 
 def test_a_state_comes_back_as_it_was(state: State) -> None:
@@ -63,7 +78,7 @@ def test_a_state_comes_back_as_it_was(state: State) -> None:
         assert plain(unpack({**kept, name: None}, 70)) != plain(state)
 
 
-@pytest.mark.parametrize("name", ["rhythm", "held_out_keys", "shadow"])
+@pytest.mark.parametrize("name", ["rhythm", "memory", "held_out_keys", "shadow"])
 def test_the_checkpoint_of_an_earlier_version_is_refused(state: State, name: str) -> None:
     kept = packed(state)
     del kept[name]

@@ -101,13 +101,18 @@ def test_growing_without_regard_to_earlier_places_would_share_atoms(build) -> No
     assert violations(places(POLICY, sigma, molecules, 4), sigma, molecules, POLICY) == []
 
 
-def test_far_places_count_and_near_ones_wait(build) -> None:
+def test_far_places_count_and_near_ones_merge_or_wait(build) -> None:
     molecules = row(build, [0, 1.5, 20, 21.5, 40])
     found = places(POLICY, [0.9, 0.1, 0.8, 0.1, 0.7], molecules, 5)
     assert [place.atoms.tolist() for place in found] == [[0, 1], [2, 3], [4]]
     assert [place.core.tolist() for place in found] == [[0], [2], [4]]
-    # At 3 Å from the first: its buffer molecule would be shared, so it waits; the far one is labelled.
-    found = places(POLICY, [0.9, 0.1, 0.8, 0.7], row(build, [0, 1.5, 3.0, 40]), 5)
+    # At 3 Å from the first: its buffer molecule would be shared. All three fit into one place.
+    near = row(build, [0, 1.5, 3.0, 40])
+    found = places(POLICY, [0.9, 0.1, 0.8, 0.7], near, 5)
+    assert [place.atoms.tolist() for place in found] == [[0, 1, 2], [3]]
+    assert [place.core.tolist() for place in found] == [[0, 2], [3]]
+    # Where they do not, the hotter one keeps its buffer and the other waits; the far one is labelled.
+    found = places(replace(POLICY, max_atoms=2), [0.9, 0.1, 0.8, 0.7], near, 5)
     assert [place.atoms.tolist() for place in found] == [[0, 1], [3]]
 
 
