@@ -161,8 +161,11 @@ def _clusters(record: "Record", simulated: "Simulated", spots: list[list[int]]) 
     from ..region.numbering import renumbered
     from ..region.sampling import cluster_around
 
-    part, policy = simulated.part, region_policy(record.config)
+    part, policy = simulated.part, region_policy(record.config, simulated)
     for frame, atom in spots:
+        if policy.layout is not None and not policy.layout.open_atoms[atom]:
+            # What the run must not label the audit does not label either.
+            continue
         row = record.rows(np.array([frame]))
         now = part.at(row.positions[0], row.box[0] if record.particles.periodic else None)
         yield int(row.step[0]), int(part.atoms[atom]), renumbered(cluster_around(atom, now, policy), part.outer)

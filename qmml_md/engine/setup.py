@@ -29,7 +29,7 @@ from ..system.molecules import topology_json
 from ..units import NM_PER_ANGSTROM
 from .barostat import Barostat
 from .checkpoint import read_checkpoint
-from .experience import Experience, thresholds
+from .experience import Experience, region_layout, thresholds
 from .inputs import check_disk, check_input, read_inner, read_simulated, read_weights
 from .journal import Journal
 from .learner import Learner
@@ -231,9 +231,9 @@ def particles(config: Config, simulated: Simulated) -> Particles:
     )
 
 
-def region_policy(config: Config) -> ThresholdPolicy:
+def region_policy(config: Config, simulated: Simulated) -> ThresholdPolicy:
     """How the region of a configuration is chosen before anything was labelled."""
-    return thresholds(config.region, fit_calibration(()))
+    return thresholds(config.region, fit_calibration(()), region_layout(config.region, simulated.part.molecules))
 
 
 def _reference(config: Config) -> Callable[[], Reference]:
@@ -255,6 +255,7 @@ def _assemble(
     """Put together what a run is made of, new or resumed; ``start`` is its first model with its identity."""
     base, base_id = start
     atoms, learned = particles(config, simulated), simulated.part.molecules
+    layout = region_layout(config.region, learned)
     journal = Journal(directory, database, atoms)
     pressure = config.dynamics.pressure_bar
     barostat = None
@@ -269,11 +270,11 @@ def _assemble(
         simulation=simulation,
         journal=journal,
         learner=Learner(config, directory, base, base_id, _reference(config), journal.timings, rng, learned),
-        experience=Experience(config=config),
+        experience=Experience(config=config, layout=layout),
         stretch=Stretch(),
         barostat=barostat,
         progress=progress,
         rng=rng,
         degrees_of_freedom=atoms.degrees_of_freedom,
-        kinds=molecules_by_kind(learned),
+        kinds=molecules_by_kind(learned, layout.open_atoms),
     )
