@@ -41,9 +41,9 @@ SEAMS = {
     "openmm": (
         "qmml_md.system.build", "qmml_md.system.field", "qmml_md.system.force_field_files",
         "qmml_md.system.forcefield", "qmml_md.system.parameter_files", "qmml_md.ensemble.force",
-        "qmml_md.ensemble.mlpotential", "qmml_md.integrators", "qmml_md.engine", "qmml_md.doctor",
+        "qmml_md.ensemble.openmmml_impl", "qmml_md.integrators", "qmml_md.engine", "qmml_md.doctor",
     ),
-    "openmmml": ("qmml_md.system.forcefield", "qmml_md.ensemble.mlpotential"),
+    "openmmml": ("qmml_md.system.forcefield", "qmml_md.ensemble.openmmml_impl"),
     "openmmtorch": ("qmml_md.ensemble.force", "qmml_md.doctor"),
     "pyscf": ("qmml_md.reference.pyscf", "qmml_md.doctor"),
     "ase": ("qmml_md.reference.ase", "qmml_md.reference.store"),
