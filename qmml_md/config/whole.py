@@ -32,7 +32,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _embedding(self) -> "Config":
-        if self.reference.embedding == "electrostatic" and getattr(self.system, "ml_atoms", "all") == "all":
+        if self.reference.embedding == "electrostatic" and not self.system.mixed:
             raise ValueError(
                 "reference.embedding: electrostatic needs a force field around the clusters: set system.ml_atoms"
             )

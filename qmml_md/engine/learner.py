@@ -24,7 +24,7 @@ from ..learning.novelty import Novelty, make_novelty
 from ..learning.training_set import TrainingSet
 from ..records.rows import LabelRow
 from ..records.run_directory import RunDirectory
-from ..reference.label import Label, Reference
+from ..reference.label import Label, Reference, check_one_level
 from ..reference.store import LabelStore, StoredReference
 from ..region.cluster import Cluster
 from ..system.molecules import Floats, Molecules
@@ -125,6 +125,7 @@ class Learner:
 
         Raises:
             RunDirectoryError: one is missing.
+            MixedLabels: one is not of the run's level of theory.
         """
         for key, apart in [*((key, False) for key in keys), *((key, True) for key in held_out)]:
             self.remember(self._store.need(key), held_out=apart)
@@ -237,9 +238,14 @@ class Learner:
         return label.key in self._features
 
     def remember(self, label: Label, *, held_out: bool) -> None:
-        """Train on this label from now on, or never."""
+        """Train on this label from now on, or never.
+
+        Raises:
+            MixedLabels: it is not of the run's level of theory, embedding included.
+        """
         if label.key in self._features:
             return
+        check_one_level([self._reference.level, label.level])
         self._shapes.add(label.cluster.geometry)
         for pool in (self.pool.training, self.pool.held_out):
             # What is labelled is no longer to be held at what the starting model said.

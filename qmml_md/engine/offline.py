@@ -25,11 +25,11 @@ from ..learning.images import make_image
 from ..learning.training_set import bootstrap
 from ..records.rows import LabelRow, ModelRow
 from ..records.run_directory import RunDirectory
-from ..reference.label import Label
+from ..reference.label import Label, check_one_level
 from ..reference.store import LabelStore
 from ..units import EV_PER_HARTREE
 from .checkpoint import Checkpoint, read_checkpoint
-from .inputs import read_molecules
+from .inputs import read_simulated
 from .state import refill
 
 #: Told what is being done.
@@ -162,8 +162,12 @@ def train_offline(
         from_final: begin from the final model instead of the first.
         epochs: most optimiser steps; by default as the run's configuration says.
         stage: told what is being done.
+
+    Raises:
+        MixedLabels: labels are of several levels of theory, or some embedded and some not.
     """
     began = time.perf_counter()
+    check_one_level(label.level for label in (*material.labels, *material.held_out))
     config, pool, settings = material.config, material.pool, _settings(material.config, epochs)
     rng = np.random.default_rng(np.random.SeedSequence([config.dynamics.seed, len(material.labels)]))
     stage(f"features of {len(material.labels)} labels and {len(pool.training.kept)} anchors")
@@ -224,7 +228,7 @@ def _model(run: RunDirectory, config: Config, row: ModelRow) -> AniEnsemble:
 
 def _pool(config: Config, run: RunDirectory, base: AniEnsemble, checkpoint: Checkpoint) -> AnchorPool:
     """Anchors as the run had them at its last commit."""
-    molecules = read_molecules(config, run.root)
+    molecules = read_simulated(config, run.root).part.molecules
     pool = AnchorPool(base, config.learning.anchor_frames, hold_bulk=molecules.size > config.region.max_qm_atoms)
     refill(pool, checkpoint, molecules)
     return pool

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,16 @@ import pytest
 from qmml_md.cli import main
 from qmml_md.config_file import dump_config, load_config
 from qmml_md.engine import learner, offline
+from qmml_md.engine.inputs import read_simulated
+from qmml_md.engine.journal import Timings
 from qmml_md.engine.offline import read_material, score, train_offline
 from qmml_md.ensemble import weights
-from qmml_md.errors import RunDirectoryError
+from qmml_md.errors import MixedLabels, RunDirectoryError
 from qmml_md.records.run_directory import RunDirectory
+from qmml_md.reference.label import Embedded, Label, label_key
+from qmml_md.reference.pyscf import PyscfReference
 from qmml_md.reference.store import LabelStore
+from qmml_md.region.cluster import Surroundings
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -128,6 +134,49 @@ def test_held_out_labels_are_never_trained_on(finished: Path, monkeypatch: pytes
     material.labels.extend(material.held_out)
     train_offline(material, epochs=5)
     assert set(seen) != {value for key, value in labels.items() if key not in held}
+
+
+def embedded_twin(label: Label) -> Label:
+    """The same numbers as of a cluster among charges."""
+    own = np.zeros(label.cluster.size)
+    around = Surroundings(positions=np.full((1, 3), 9.0), charges=np.ones(1), parent=np.array([99]), own=own)
+    level = replace(label.level, embedding="electrostatic")
+    cluster = replace(label.cluster, surroundings=around)
+    embedding = Embedded(energy=label.energy, forces=label.forces, on_charges=np.zeros((1, 3)))
+    return replace(label, cluster=cluster, level=level, key=label_key(cluster, level), embedding=embedding)
+
+
+@pytest.mark.parametrize("group", ["labels", "held_out"])
+def test_embedded_and_unembedded_labels_are_not_trained_on_together(finished: Path, group: str) -> None:
+    material = read_material(finished)
+    train_offline(material, epochs=1)
+    labels = getattr(material, group)
+    labels[0] = embedded_twin(labels[0])
+    with pytest.raises(MixedLabels, match="embedding electrostatic and mechanical"):
+        train_offline(material, epochs=1)
+
+
+def test_a_run_refuses_labels_that_are_embedded_otherwise(finished: Path) -> None:
+    """Its learner takes labels from a store by their keys, as it does when a run goes on or begins from another one."""
+    material = read_material(finished)
+    run, config, store = material.run, material.config, LabelStore(material.run.labels)
+    one = store.all()[0]
+    two = embedded_twin(one)
+    store.put(two)
+    made = learner.Learner(
+        config,
+        run,
+        material.base,
+        material.base_id,
+        lambda: PyscfReference(config.reference, 1),
+        Timings(),
+        np.random.default_rng(1),
+        read_simulated(config, run.root).molecules,
+    )
+    made.recall([one.key])
+    with pytest.raises(MixedLabels, match="embedding electrostatic and mechanical"):
+        made.recall([two.key])
+    assert made.known == 1
 
 
 def test_training_is_the_same_each_time_and_begins_where_it_is_told(finished: Path) -> None:
