@@ -7,8 +7,10 @@ import numpy as np
 
 from ..units import ANGSTROM_PER_NM, NM_PER_ANGSTROM
 from .bonds import COVALENT_RADII_A, bonded_by_distance
+from .charges import infer_charges
 from .images import Ints, nearest_image, pairs_within, perpendicular_widths
 from .molecules import Molecules, atom_name, unwrap
+from .stated import residue_names, stated_residues
 from .valence import crowded_atoms, lacking_atoms
 
 #: Atoms closer than this overlap: half of the shortest bond there is (0.74 Å, H2) with room for its vibration.
@@ -36,13 +38,16 @@ class Problem:
     element: bool = False
 
 
-def problems(molecules: Molecules, symbols: Sequence[str], cutoff_A: float) -> list[Problem]:
+def problems(
+    molecules: Molecules, symbols: Sequence[str], cutoff_A: float, multiplicity: int | None = None
+) -> list[Problem]:
     """All problems of a structure.
 
     Args:
         molecules: what is to be simulated.
         symbols: elements that the weights know.
         cutoff_A: the reach of a descriptor, Å.
+        multiplicity: 2S + 1 where the user says it.
     """
     if molecules.size == 0:
         return [Problem(what="the structure holds no atoms", cure="give a structure with atoms")]
@@ -50,7 +55,14 @@ def problems(molecules: Molecules, symbols: Sequence[str], cutoff_A: float) -> l
     # Distances mean nothing while a position is not a number.
     if np.isfinite(molecules.positions).all():
         lonely = _lonely(molecules)
-        found += [*_overlaps(molecules), *_bonds(molecules, lonely), *_valences(molecules, lonely)]
+        found += [*_overlaps(molecules), *_bonds(molecules, lonely)]
+        lacking = np.setdiff1d(lacking_atoms(molecules), lonely)
+        # Each unpaired electron that the user speaks of stands for one bond that is not there.
+        if len(lacking) > (multiplicity or 1) - 1:
+            found += _valences(molecules, lacking)
+        found += _crowds(molecules)
+        if multiplicity is None:
+            found += _charges(molecules, np.concatenate([lonely, lacking]))
     return found
 
 
@@ -152,20 +164,54 @@ def _stretched(molecules: Molecules) -> Iterable[Problem]:
         )
 
 
-def _valences(molecules: Molecules, lonely: Ints) -> Iterable[Problem]:
-    lacking = np.setdiff1d(lacking_atoms(molecules), lonely)
-    if len(lacking):
-        yield Problem(
-            what=f"{len(lacking)} atom{'s lack' if len(lacking) > 1 else ' lacks'} hydrogens or bonds: "
-            f"{_named(molecules, lacking)}",
-            cure="add hydrogens (OpenMM's Modeller.addHydrogens, PDBFixer) and missing bonds; "
-            "a group that is truly deprotonated needs its residue's charge in `system.formal_charges`",
-        )
+def _valences(molecules: Molecules, lacking: Ints) -> Iterable[Problem]:
+    yield Problem(
+        what=f"{len(lacking)} atom{'s lack' if len(lacking) > 1 else ' lacks'} hydrogens or bonds: "
+        f"{_named(molecules, lacking)}",
+        cure="add hydrogens (OpenMM's Modeller.addHydrogens, PDBFixer) and missing bonds; "
+        "a group that is truly deprotonated needs its residue's charge in `system.formal_charges`, "
+        "a radical `reference.multiplicity`",
+    )
+
+
+def _crowds(molecules: Molecules) -> Iterable[Problem]:
     crowded = crowded_atoms(molecules)
     if len(crowded):
         yield Problem(
             what=f"{_named(molecules, crowded)} has more bonds than its element forms",
             cure="correct CONECT records, doubled atoms, or contacts that are too short",
+        )
+
+
+def _charges(molecules: Molecules, unfit: Ints) -> Iterable[Problem]:
+    """Charges that bonds leave open, or contradict; of residues that lack atoms or bonds nothing is said."""
+    inferred = infer_charges(molecules.numbers, molecules.bonds, residue_names(molecules.topology))
+    residue_of = molecules.residue_of
+    silent = np.isin(residue_of, residue_of[unfit])
+    stated = np.isin(residue_of, sorted(stated_residues(molecules.topology)))
+    undecided = np.zeros(molecules.size, dtype=bool)
+    undecided[inferred.undecided] = True
+    open_atoms = np.flatnonzero(undecided & ~stated & ~silent)
+    if len(open_atoms):
+        yield Problem(
+            what=f"bonds do not tell the charge of {_named(molecules, open_atoms)}: an ion and a radical look the same",
+            cure="give the charge of the residue in `system.formal_charges` (0 for a radical or carbene) and, if "
+            "electrons are unpaired, `reference.multiplicity`; or add what is missing",
+        )
+    given, expected = np.bincount(residue_of, molecules.formal_charge), np.bincount(residue_of, inferred.charge)
+    excused = np.isin(np.arange(len(given)), residue_of[silent | undecided])
+    wrong = np.flatnonzero((given != expected) & ~excused)
+    if len(wrong):
+        names = [
+            f"{atom_name(molecules, int(np.argmax(residue_of == k))).split(' of ')[1].split(' (')[0]} is given "
+            f"{given[k]:+.0f} e, its bonds make {expected[k]:+.0f} e"
+            + (" (an odd number of electrons is left)" if (given[k] - expected[k]) % 2 else "")
+            for k in wrong[: NAMED // 2]
+        ]
+        yield Problem(
+            what=f"charges contradict bonds: {_listed(names, NAMED // 2, len(wrong))}",
+            cure="leave the residue out of `system.formal_charges` (bonds say its charge), or correct its hydrogens or "
+            "columns 79-80 of the file; if the charge is right, set `reference.multiplicity`, and it is taken as given",
         )
 
 

@@ -35,7 +35,7 @@ def cuttable_bonds(numbers: Ints, bonds: Ints) -> Ints:
     carbon = (numbers[bonds] == CARBON).all(axis=1)
     single = (ends == SATURATED).any(axis=1) & (ends >= UNSATURATED).all(axis=1) & (ends <= SATURATED).all(axis=1)
     chosen = bonds[carbon & single]
-    return chosen[~in_small_ring(chosen, bonds)]
+    return np.asarray(chosen[~in_small_ring(chosen, bonds)], dtype=np.int64)
 
 
 def in_small_ring(chosen: Ints, bonds: Ints) -> np.ndarray:

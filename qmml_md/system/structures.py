@@ -13,6 +13,7 @@ from .checks import problems
 from .fragments import fragments_of
 from .images import Floats, Ints, box_from_cell
 from .molecules import Molecules, molecules_of
+from .stated import assign_charges
 from .xyz import read_frame, topology_by_distance
 
 #: The PDB format's way of saying "no crystal": a cube of 1 Å.
@@ -36,8 +37,8 @@ def read_structure(
     Args:
         path: the file.
         periodic: whether the box repeats; None: as the file says.
-        formal_charges: charge in e of whole residues by name. A residue that is not named has the sum of the atom
-            charges in the file (columns 79-80 of a PDB file), or none.
+        formal_charges: charge in e of whole residues by name. The atoms of a residue that is not named have the charges
+            in the file (columns 79-80 of a PDB file), if there are any, else those that follow from its bonds.
 
     Raises:
         StructureError: the file is missing, of another kind, unreadable or empty; it has no box, or one with symmetry
@@ -63,23 +64,27 @@ def read_structure(
     return molecules_from(topology, positions, box, dict(formal_charges or {}))
 
 
-def check_structure(molecules: Molecules, *, symbols: Sequence[str], cutoff_A: float) -> None:
+def check_structure(
+    molecules: Molecules, *, symbols: Sequence[str], cutoff_A: float, multiplicity: int | None = None
+) -> None:
     """Refuse what cannot be simulated, naming every problem at once.
 
     Checked: positions are finite; the weights know every element; the box is at least two cutoffs wide between opposite
     faces; no atoms overlap (0.5 Å, across the box too); bonds, and hydrogens as far as the geometry proves them
-    missing, are there.
+    missing, are there; charges follow from bonds, or are given and do not contradict them.
 
     Args:
         molecules: what is to be simulated.
         symbols: elements that the weights know.
         cutoff_A: the reach of a descriptor, Å.
+        multiplicity: 2S + 1 where the user says it: what bonds leave open is then meant, and as many atoms may lack a
+            bond as electrons are unpaired.
 
     Raises:
         ElementError: an element is unknown to the weights (other problems are named in the same message).
         StructureError: any other problem.
     """
-    found = problems(molecules, symbols, cutoff_A)
+    found = problems(molecules, symbols, cutoff_A, multiplicity)
     if not found:
         return
     kind = ElementError if any(problem.element for problem in found) else StructureError
@@ -226,12 +231,12 @@ def molecules_from(topology: Any, positions: Floats, box: Floats | None, formal_
         molecule_of=molecules_of(bonds, len(atoms)),
         residue_of=np.array([atom.residue.index for atom in atoms], dtype=np.int64),
         fragment_of=fragments_of(numbers, bonds),
-        formal_charge=_charges(topology, formal_charges),
+        formal_charge=_charges(topology, numbers, bonds, formal_charges),
     )
 
 
-def _charges(topology: Any, formal_charges: dict[str, int]) -> Ints:
-    """Formal charges, e, shape (n,): that of a residue sits on its first atom."""
+def _charges(topology: Any, numbers: Ints, bonds: Ints, formal_charges: dict[str, int]) -> Ints:
+    """Formal charges, e, shape (n,); see ``stated.assign_charges``."""
     present = {residue.name for residue in topology.residues}
     unknown = sorted(set(formal_charges) - present)
     if unknown:
@@ -240,8 +245,4 @@ def _charges(topology: Any, formal_charges: dict[str, int]) -> Ints:
             f"formal_charges names residue {', '.join(unknown)}, which the structure does not hold",
             cure=f"use the residue names of the structure: {some}{', …' if len(present) > 12 else ''}",
         )
-    charges = np.zeros(topology.n_atoms, dtype=np.int64)
-    for residue in topology.residues:
-        own = sum(getattr(atom, "formal_charge", None) or 0 for atom in residue.atoms)
-        charges[residue.atom(0).index] = formal_charges.get(residue.name, own)
-    return charges
+    return assign_charges(topology, numbers, bonds, formal_charges)

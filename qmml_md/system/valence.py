@@ -12,6 +12,7 @@ import numpy as np
 from ..units import NM_PER_ANGSTROM
 from .images import Floats, Ints, nearest_image
 from .molecules import Molecules
+from .stated import stated_residues
 
 H, C, N, O, F, S = 1, 6, 7, 8, 9, 16  # noqa: E741
 #: Bonds of a saturated neutral atom: with as many, nothing can be lacking.
@@ -82,7 +83,8 @@ class _Shape:
 def lacking_atoms(molecules: Molecules) -> Ints:
     """Atoms that lack hydrogens or bonds.
 
-    A residue of formal charge -q may lack q hydrogens on N, O or S: that is what makes the charge.
+    An N, O or S that bears a negative charge may lack a hydrogen where the charge of its residue is stated, by the
+    user, the file or the name of the residue: that is what makes the charge.
 
     Args:
         molecules: with finite positions.
@@ -131,14 +133,10 @@ def _chalcogen_lacks(shape: _Shape, atom: int) -> bool:
 
 
 def _unexcused(molecules: Molecules, shape: _Shape, lacking: list[int]) -> list[int]:
-    """Without the heteroatoms whose missing proton the charge of their residue accounts for."""
-    if not lacking or not (molecules.formal_charge < 0).any():
-        return lacking
-    residue_of = [atom.residue.index for atom in molecules.topology.atoms]
-    charge = np.bincount(residue_of, weights=molecules.formal_charge)
-    by_residue: dict[int, list[int]] = {}
-    for atom in lacking:
-        if shape.numbers[atom] in (N, O, S):
-            by_residue.setdefault(residue_of[atom], []).append(atom)
-    excused = {a for residue, atoms in by_residue.items() if len(atoms) <= -charge[residue] for a in atoms}
-    return [atom for atom in lacking if atom not in excused]
+    """Without the heteroatoms whose charge is stated: it says that their proton is not forgotten."""
+    stated = stated_residues(molecules.topology) if lacking else set()
+    negative = molecules.formal_charge < 0
+    return [
+        atom for atom in lacking
+        if not (shape.numbers[atom] in (N, O, S) and negative[atom] and int(molecules.residue_of[atom]) in stated)
+    ]  # fmt: skip
