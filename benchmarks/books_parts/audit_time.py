@@ -27,7 +27,7 @@ from qmml_md.analysis.record import Record, read_record
 from qmml_md.analysis.truth.replay import Replayer
 from qmml_md.config import Config
 from qmml_md.config_file import load_config
-from qmml_md.engine.inputs import read_molecules
+from qmml_md.engine.inputs import read_simulated
 from qmml_md.engine.loop import start
 from qmml_md.engine.progress import Silent
 from qmml_md.ensemble import weights
@@ -146,7 +146,7 @@ def cost_per_frame(run: RunDirectory) -> float:
 
 def force_call(record: Record, run: RunDirectory) -> Callable[[np.ndarray], object]:
     """Energy and forces by OpenMM at positions in nm."""
-    molecules = read_molecules(record.config, Path(run.root))
+    molecules = read_simulated(record.config, Path(run.root)).molecules
     system = build_system(molecules)
     model = weights.load(str(run.model(record.models[0].id)), record.config.ensemble.precision)
     kind = record.config.ensemble.force

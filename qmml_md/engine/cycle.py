@@ -40,7 +40,7 @@ def turn(parts: Parts, state: State, now: Molecules, sigma: Floats, tell: Tell) 
         parts: of the run.
         state: of the run; after a rewind it stands at an earlier step.
         now: positions and box.
-        sigma: disagreement, eV/Å, shape (n,).
+        sigma: disagreement of what is on the ensemble, eV/Å, shape (a + l,).
         tell: takes the name of the stage.
 
     Returns:
@@ -141,7 +141,7 @@ def _choose(parts: Parts, state: State, now: Molecules, sigma: Floats, kind: str
             if parts.config.learning.control == "random_picking":
                 chosen = random_places(parts, state, now, sigma, len(chosen))
     except RegionError as error:
-        _failed(parts, state, failure(error), state.region.atoms.tolist())
+        _failed(parts, state, failure(error), parts.whole_region(state.region).atoms.tolist())
         return []
     return sorted(chosen, key=lambda sight: sight.step)
 

@@ -127,13 +127,13 @@ def region_layout(settings: RegionSettings, molecules: Molecules) -> Layout:
     def selected(expression: str | None, key: str) -> Ints:
         return NO_ATOMS if expression is None else select(molecules, expression, f"region.{key}")
 
-    # The default names what most systems have and some have not: it is looked for only where it is asked for.
-    default = settings.solvent_molecules is None and "solvent" not in settings.model_fields_set
+    # Looked for only where it is counted: the default names what most systems have and some have not.
+    counted = settings.solvent_molecules is not None
     return lay_out(
         molecules,
         max_atoms=settings.max_qm_atoms,
         unit=settings.unit,
         seeds=selected(settings.seed, "seed"),
         excluded=selected(settings.exclude, "exclude"),
-        solvent=selected(None if default else settings.solvent, "solvent"),
+        solvent=selected(settings.solvent if counted else None, "solvent"),
     )

@@ -9,9 +9,11 @@ from ..config import Config
 from ..ensemble.model import AniEnsemble
 from ..ensemble.weights import load, single_member
 from ..errors import ConfigError, RegionError, RunDirectoryError
-from ..system.archive import Simulated, all_on_ensemble, has_archive, read_archive
-from ..system.molecules import Molecules
-from ..system.structures import check_structure, read_structure
+from ..system.archive import Simulated, has_archive, read_archive
+from ..system.mixed import read_system
+from ..system.molecules import Molecules, atom_name
+from ..system.structures import check_structure
+from .experience import region_layout
 from .propagator import inner_member
 
 #: Disk space that a run takes beside its frames, bytes.
@@ -20,12 +22,6 @@ DISK_RESERVE = 200e6
 BYTES_PER_ATOM_AND_FRAME = 8 * (3 * 3 + 1)
 #: Eight members of a published ensemble take 10.5 MB, and as much for checkpoints; a label may bring a model.
 BYTES_PER_MODEL = 21e6
-
-
-def read_molecules(config: Config, folder: Path) -> Molecules:
-    """The structure of a configuration; a relative path starts at ``folder``."""
-    system = config.system
-    return read_structure(folder / system.structure, periodic=system.periodic, formal_charges=system.formal_charges)
 
 
 def read_simulated(config: Config, folder: Path) -> Simulated:
@@ -37,7 +33,7 @@ def read_simulated(config: Config, folder: Path) -> Simulated:
     """
     if has_archive(folder):
         return read_archive(folder, config.ensemble.platform)
-    return all_on_ensemble(read_molecules(config, folder))
+    return read_system(config.system, folder, config.ensemble.platform)
 
 
 def read_weights(config: Config, folder: Path) -> AniEnsemble:
@@ -76,14 +72,13 @@ def check_input(config: Config, simulated: Simulated, ensemble: AniEnsemble) -> 
         RegionError: no region can hold a molecule of the structure, or its electrons do not pair.
     """
     molecules = simulated.part.molecules
-    check_structure(molecules, symbols=ensemble.card.symbols, cutoff_A=ensemble.card.cutoff_A)
-    limit = config.region.max_qm_atoms
-    sizes = np.bincount(molecules.molecule_of)
-    if sizes.max() > limit:
-        raise RegionError(
-            f"molecule {int(sizes.argmax())} has {int(sizes.max())} atoms, region.max_qm_atoms is {limit}",
-            cure="raise max_qm_atoms: a region holds whole molecules, bonds are not cut",
-        )
+    check_structure(
+        molecules,
+        symbols=ensemble.card.symbols,
+        cutoff_A=ensemble.card.cutoff_A,
+        multiplicity=config.reference.multiplicity,
+    )
+    _check_units(config, molecules)
     if config.dynamics.pressure_bar is not None and molecules.box is None:
         raise ConfigError("dynamics.pressure_bar is set, but nothing repeats", cure="give a box, or no pressure")
     electrons = int(molecules.numbers.sum() - molecules.formal_charge.sum())
@@ -92,6 +87,21 @@ def check_input(config: Config, simulated: Simulated, ensemble: AniEnsemble) -> 
             f"the structure has {electrons} electrons, an odd number, and no multiplicity is given",
             cure="set reference.multiplicity (2 for a radical), or system.formal_charges of the charged residues",
         )
+
+
+def _check_units(config: Config, molecules: Molecules) -> None:
+    """Refuse what could never be labelled: what must not be cut and yet is larger than a cluster may be."""
+    layout, limit = region_layout(config.region, molecules), config.region.max_qm_atoms
+    for unit, blocks in enumerate(layout.unit_blocks):
+        links = sum(1 for block in blocks for other in layout.block_neighbours[block] if other not in blocks)
+        size = sum(layout.block_sizes[block] for block in blocks) + links
+        if size > limit and not layout.banned[unit]:
+            first = atom_name(molecules, int(np.flatnonzero(layout.block_of == blocks[0])[0]))
+            raise RegionError(
+                f"what hangs together with {first} has {size} atoms, {links} of them link atoms; region.max_qm_atoms "
+                f"is {limit}",
+                cure="raise max_qm_atoms, take smaller units (region.unit), or keep it out with region.exclude",
+            )
 
 
 def needed_bytes(config: Config, atoms: int) -> float:

@@ -11,7 +11,9 @@ from ..ensemble.model import AniEnsemble
 from ..ensemble.potential import Potential
 from ..records.books import Account, Entry
 from ..records.rows import Event
-from ..region.policy import ThresholdPolicy
+from ..region.numbering import renumbered_region
+from ..region.policy import Region, ThresholdPolicy
+from ..region.surroundings import ForceFieldCharges
 from ..system.archive import Simulated
 from ..system.molecules import Floats, Ints, Molecules
 from ..units import PS_PER_FS
@@ -35,7 +37,12 @@ class Surface:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What a run is made of."""
+    """What a run is made of.
+
+    Attributes:
+        kinds: atoms of each kind of molecule that is on the ensemble, counted there.
+        charges: of the force field, where labels are embedded in them; else None.
+    """
 
     config: Config
     simulated: Simulated
@@ -51,6 +58,7 @@ class Parts:
     rng: np.random.Generator
     degrees_of_freedom: int
     kinds: tuple[Ints, ...]
+    charges: ForceFieldCharges | None = None
 
     @property
     def molecules(self) -> Molecules:
@@ -66,13 +74,29 @@ class Parts:
         return self.simulated.part.at(now.positions, now.box)
 
     def doubt(self, now: Molecules) -> Floats:
-        """Disagreement of all atoms, eV/Å, shape (n,); zero in the force field."""
-        return self.potential.disagreement(self.surface.ensemble, now.positions, now.box)
+        """Disagreement of what is on the ensemble, eV/Å, shape (a + l,); zero on link atoms.
 
-    def of_part(self, sigma: Floats) -> Floats:
+        Args:
+            now: all atoms, where they are.
+        """
+        with self.journal.timings.measure("disagreement"):
+            return self.of_part(self.potential.disagreement(self.surface.ensemble, now.positions, now.box))
+
+    def of_part(self, values: Floats) -> Floats:
         """Values of all atoms, shape (n,), as those of what is on the ensemble, shape (a + l,); zero on link atoms."""
         outer = self.simulated.part.outer
-        return np.where(outer >= 0, sigma[outer], 0.0)
+        return np.where(outer >= 0, values[outer], 0.0)
+
+    def of_whole(self, values: Floats) -> Floats:
+        """The other way, shape (n,): zero in the force field, which has no doubt."""
+        atoms = self.simulated.part.atoms
+        found = np.zeros(self.molecules.size)
+        found[atoms] = values[: len(atoms)]
+        return found
+
+    def whole_region(self, region: Region) -> Region:
+        """A region of what is on the ensemble, counted among all atoms."""
+        return renumbered_region(region, self.simulated.part.outer)
 
     @property
     def policy(self) -> ThresholdPolicy:

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from ..ensemble.disagreement import disagreement, member_forces
 from ..records.frames import Frame
 from ..records.rows import RegionRow
 from ..region.sampling import cluster_around, random_atom
@@ -135,19 +134,19 @@ class Run:
             self._parts.stretch.offer(self.state.step, now)
 
     def _look(self, now: Molecules) -> Floats:
-        """Disagreement now; moves the region."""
+        """Disagreement of what is on the ensemble now, eV/Å; moves the region."""
         self._tell("disagreement", force=True)
         parts, before = self._parts, self.state.region
-        with parts.journal.timings.measure("disagreement"):
-            sigma = disagreement(member_forces(parts.surface.ensemble, now.numbers, now.positions, now.box))
+        sigma, part = parts.doubt(now), parts.part(now)
         self.state.hottest = parts.policy.hottest(sigma)
         time_fs, surface = self.state.step * parts.config.dynamics.timestep_fs, self.state.model_id
         region, self.state.memory = parts.policy.look(
-            sigma, self.state.memory, before, now.positions, now, time_fs=time_fs, surface=surface
+            sigma, self.state.memory, before, part.positions, part, time_fs=time_fs, surface=surface
         )
         self.state.region = region
         if region.epoch != before.epoch:
-            core, atoms = tuple(region.core.tolist()), tuple(region.atoms.tolist())
+            whole = parts.whole_region(region)
+            core, atoms = tuple(whole.core.tolist()), tuple(whole.atoms.tolist())
             parts.journal.region(RegionRow(epoch=region.epoch, step=self.state.step, core=core, atoms=atoms))
             message = f"{len(core)} core of {len(atoms)} atoms; largest disagreement {sigma.max():.2f} eV/Å"
             self.note("region", message, {"largest_sigma_eV_per_A": float(sigma.max())})
@@ -173,7 +172,7 @@ class Run:
             entries=journal.books.count,
             box=instant.box,
             region_epoch=state.region.epoch,
-            disagreement=np.full(len(instant.positions), np.nan) if sigma is None else sigma,
+            disagreement=np.full(len(instant.positions), np.nan) if sigma is None else parts.of_whole(sigma),
             blend=parts.simulation.blend,
         )
         journal.frame(frame, state.model_id, "" if state.ramp is None else state.ramp.model_id)
@@ -184,9 +183,10 @@ class Run:
         centre = int(core[0]) if len(core) else self.state.hottest
         anywhere = random_atom(parts.kinds, parts.rng)
         with parts.journal.timings.measure("anchors"):
-            parts.learner.pool.visit(now, parts.rng)
+            part = parts.part(now)
+            parts.learner.pool.visit(part, parts.rng)
             for atom in (anywhere,) if labelled else (centre, anywhere):
-                parts.learner.offer_anchor(cluster_around(atom, now, parts.policy))
+                parts.learner.offer_anchor(cluster_around(atom, part, parts.policy))
 
 
 def _box(molecules: Molecules) -> Floats:

@@ -24,6 +24,7 @@ from ..reference.label import Reference
 from ..reference.pyscf import PyscfReference
 from ..region.policy import ThresholdPolicy
 from ..region.sampling import molecules_by_kind
+from ..region.surroundings import ForceFieldCharges
 from ..system.archive import Simulated, write_archive
 from ..system.molecules import topology_json
 from ..units import NM_PER_ANGSTROM
@@ -175,6 +176,17 @@ def go_on(config: Config, directory: RunDirectory, progress: Progress) -> Run:
     return run
 
 
+def _charges(config: Config, simulated: Simulated) -> ForceFieldCharges | None:
+    """Of the force field, where labels are embedded in them."""
+    if config.reference.embedding == "mechanical" or simulated.field is None:
+        return None
+    atoms = simulated.molecules
+    ml = np.zeros(atoms.size, dtype=bool)
+    ml[simulated.part.atoms] = True
+    charges = simulated.field.charges
+    return ForceFieldCharges(charges=charges, ml=ml, bonds=atoms.bonds, residue_of=atoms.residue_of)
+
+
 def _told(simulated: Simulated) -> str:
     """How many atoms there are, in words."""
     part, n = simulated.part, simulated.molecules.size
@@ -276,5 +288,6 @@ def _assemble(
         progress=progress,
         rng=rng,
         degrees_of_freedom=atoms.degrees_of_freedom,
-        kinds=molecules_by_kind(learned, layout.open_atoms),
+        kinds=molecules_by_kind(learned, layout.open_atoms & (simulated.part.outer >= 0)),
+        charges=_charges(config, simulated),
     )

@@ -1,16 +1,17 @@
 """Places that a label could be computed for: where doubt is largest in each frame of the stretch just run, and now."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ..ensemble.disagreement import disagreement, member_forces
 from ..errors import LabelError, RegionError
 from ..learning.features import featurise
 from ..learning.selection import Candidate, choose
 from ..reference.cost import estimate
 from ..region.cluster import Cluster, cut_cluster
+from ..region.numbering import renumbered
 from ..region.policy import Region, empty_region
 from ..region.sampling import random_atom, region_around
+from ..region.surroundings import in_system, surround
 from ..system.molecules import Floats, Molecules
 from .parts import Parts
 from .state import State
@@ -21,7 +22,7 @@ BEYOND_ANY_BUDGET_S = 1e12
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sight:
-    """One place of one frame.
+    """One place of one frame, counted among all atoms.
 
     Attributes:
         step: of the frame.
@@ -48,12 +49,14 @@ def places_now(parts: Parts, state: State, now: Molecules, sigma: Floats) -> lis
         parts: of the run.
         state: of the run.
         now: positions and box.
-        sigma: disagreement, eV/Å, shape (n,).
+        sigma: disagreement of what is on the ensemble, eV/Å, shape (a + l,).
 
     Raises:
         RegionError: charge and multiplicity do not fit a place.
     """
-    found = state.region.hot_places or (region_around(state.hottest, now, parts.policy), *state.region.places)
+    found = state.region.hot_places
+    if not found:
+        found = (region_around(state.hottest, parts.part(now), parts.policy), *state.region.places)
     return [_sight(parts, state.step, now, sigma, region) for region in found]
 
 
@@ -69,11 +72,11 @@ def places_before(parts: Parts, *, hot_only: bool) -> list[Sight]:
     """
     found = []
     for step, then in parts.stretch:
-        sigma = _disagreement(parts, then)
+        sigma, part = parts.doubt(then), parts.part(then)
         if hot_only and sigma[parts.policy.hottest(sigma)] < parts.policy.stay_eV_per_A:
             continue
-        hot = parts.policy.hot_places(sigma, empty_region(), then.positions, then, count=1)
-        region = hot[0] if hot else region_around(parts.policy.hottest(sigma), then, parts.policy)
+        hot = parts.policy.hot_places(sigma, empty_region(), part.positions, part, count=1)
+        region = hot[0] if hot else region_around(parts.policy.hottest(sigma), part, parts.policy)
         try:
             found.append(_sight(parts, step, then, sigma, region))
         except RegionError:
@@ -89,7 +92,7 @@ def random_places(parts: Parts, state: State, now: Molecules, sigma: Floats, cou
         parts: of the run.
         state: of the run.
         now: positions and box.
-        sigma: disagreement now, eV/Å, shape (n,).
+        sigma: disagreement of what is on the ensemble now, eV/Å, shape (a + l,).
         count: how many.
 
     Raises:
@@ -100,8 +103,8 @@ def random_places(parts: Parts, state: State, now: Molecules, sigma: Floats, cou
     found = []
     for i in order:
         step, then = frames[i]
-        region = region_around(random_atom(parts.kinds, parts.rng), then, parts.policy)
-        doubt = sigma if step == state.step else _disagreement(parts, then)
+        region = region_around(random_atom(parts.kinds, parts.rng), parts.part(then), parts.policy)
+        doubt = sigma if step == state.step else parts.doubt(then)
         found.append(_sight(parts, step, then, doubt, region))
     return found
 
@@ -146,19 +149,37 @@ def _cost(parts: Parts) -> Callable[[Cluster], float]:
     return seconds
 
 
-def _disagreement(parts: Parts, frame: Molecules) -> Floats:
-    with parts.journal.timings.measure("disagreement"):
-        return disagreement(member_forces(parts.surface.ensemble, frame.numbers, frame.positions, frame.box))
-
-
 def _sight(parts: Parts, step: int, frame: Molecules, sigma: Floats, region: Region) -> Sight:
-    settings = parts.config.reference
+    settings, part = parts.config.reference, parts.part(frame)
     cluster = cut_cluster(
-        frame,
-        frame.positions,
+        part,
+        part.positions,
         region.atoms,
         charge=settings.charge,
         multiplicity=settings.multiplicity,
         cutoff_A=parts.learner.base.card.cutoff_A,
     )
-    return Sight(step=step, sigma=sigma, region=region, cluster=cluster)
+    return Sight(
+        step=step,
+        sigma=parts.of_whole(sigma),
+        region=parts.whole_region(region),
+        cluster=_in_whole(parts, cluster, frame),
+    )
+
+
+def _in_whole(parts: Parts, cluster: Cluster, frame: Molecules) -> Cluster:
+    """A cluster of what is on the ensemble, counted among all atoms, with the charges around it where they count."""
+    part, settings, charges = parts.simulated.part, parts.config.reference, parts.charges
+    if charges is None:
+        return renumbered(cluster, part.outer)
+    parents, boundary = in_system(cluster, part.outer, part.links)
+    around = surround(
+        cluster,
+        charges,
+        frame.positions,
+        frame.box,
+        cutoff_A=settings.embedding_cutoff_A,
+        parents=parents,
+        boundary=boundary,
+    )
+    return replace(renumbered(cluster, part.outer), surroundings=around)

@@ -25,5 +25,10 @@ def renumbered(cluster: Cluster, outer: Ints) -> Cluster:
 
 def renumbered_region(region: Region, outer: Ints) -> Region:
     """A region of a part as one of the whole, caps left out; arguments as for ``renumbered``."""
-    core, atoms = outer[region.core], outer[region.atoms]
-    return Region(core=np.sort(core[core >= 0]), atoms=np.sort(atoms[atoms >= 0]), epoch=region.epoch)
+
+    def counted(atoms: Ints) -> Ints:
+        found = outer[atoms]
+        return np.sort(found[found >= 0])
+
+    clusters = tuple(counted(atoms) for atoms in region.clusters)
+    return replace(region, core=counted(region.core), atoms=counted(region.atoms), clusters=clusters)
