@@ -125,6 +125,8 @@ def build_field(system: System, molecules: Molecules, atoms: Ints, folder: Path,
     if {tuple(link) for link in field.links.tolist()} != {tuple(link) for link in links.tolist()}:
         raise ForceFieldError("the caps of openmmml are not on the bonds that leave the ML atoms")
     _check_constraints(field, molecules, atoms)
+    if system.rigid_water:
+        _check_water(field, molecules, atoms)
     return field
 
 
@@ -173,6 +175,29 @@ def _check_constraints(field: Field, molecules: Molecules, atoms: Ints) -> None:
             f"the force field holds the ML atom {atom_name(molecules, i)} at a fixed distance of "
             f"{atom_name(molecules, j)} ({len(held)} such)",
             cure="take both atoms or none, or set system.constraints: none",
+        )
+
+
+def _check_water(field: Field, molecules: Molecules, atoms: Ints) -> None:
+    """Water outside of the ML atoms is rigid: three distances of three atoms.
+
+    OpenMM reads what is rigid in an AMBER file from its bonds, one between the hydrogens included, which files made by
+    other programs lack.
+    """
+    count = np.bincount(molecules.molecule_of)
+    hydrogens = np.bincount(molecules.molecule_of, weights=molecules.numbers == 1)
+    oxygens = np.bincount(molecules.molecule_of, weights=molecules.numbers == 8)
+    water = (count == 3) & (hydrogens == 2) & (oxygens == 1)
+    water[molecules.molecule_of[atoms]] = False
+    held = np.bincount(molecules.molecule_of[field.constraints[:, 0]], minlength=len(count))
+    loose = np.flatnonzero(water & (held != 3))
+    if len(loose):
+        first = int(np.argmax(molecules.molecule_of == loose[0]))
+        raise ForceFieldError(
+            f"system.rigid_water is set, but {len(loose)} waters are not rigid, the first at "
+            f"{atom_name(molecules, first)}",
+            cure="set system.rigid_water: false; or write the AMBER file with tleap, which joins the hydrogens of a "
+            "water, and call water HOH or WAT",
         )
 
 
