@@ -18,6 +18,7 @@ from ..records.rows import LabelRow
 from ..region.layout import NO_ATOMS, Layout, lay_out
 from ..region.policy import ThresholdPolicy
 from ..system.molecules import Ints, Molecules
+from ..system.selection import select
 
 #: A core atom stays while its disagreement is this part of ``enter``, where both are derived from a target.
 STAY_FRACTION = 2.0 / 3.0
@@ -122,8 +123,6 @@ def region_layout(settings: RegionSettings, molecules: Molecules) -> Layout:
     Raises:
         ConfigError: a selection cannot be read, selects nothing, or selects what another one forbids.
     """
-    from ..system.selection import select
-
     def selected(expression: str | None, key: str) -> Ints:
         return NO_ATOMS if expression is None else select(molecules, expression, f"region.{key}")
 

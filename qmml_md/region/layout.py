@@ -33,6 +33,7 @@ class Layout:
         seeds: atoms that are always core, sorted, shape (s,).
         solvent: whether each unit is a molecule of the solvent that may enter, shape (number of units,).
         solvent_size: atoms of the largest molecule of the solvent, 0 without any.
+        smallest: atoms of the smallest block.
         cuttable: bonds between blocks, pairs of atoms, shape (c, 2).
         bond_starts: where the neighbours of each atom begin in ``bond_ends``, shape (n + 1,).
         bond_ends: bonded neighbours of atom after atom, shape (2 b,).
@@ -47,6 +48,7 @@ class Layout:
     seeds: Ints
     solvent: Flags
     solvent_size: int
+    smallest: int
     cuttable: Ints
     bond_starts: Ints
     bond_ends: Ints
@@ -127,6 +129,7 @@ def lay_out(
         seeds=np.unique(seeds).astype(np.int64),
         solvent=solvent_units,
         solvent_size=int(np.bincount(unit_of)[solvent_units].max(initial=0)),
+        smallest=int(np.bincount(block_of, minlength=1).min()),
         cuttable=molecules.bonds[crossing[:, 0] != crossing[:, 1]],
         bond_starts=starts,
         bond_ends=ends,

@@ -7,8 +7,9 @@ import numpy as np
 
 from ..errors import RegionError
 from ..system.molecules import Ints, atom_name
-from .growth import Patch, Scene, grow, inside, is_whole, joined
+from .growth import grow
 from .layout import NO_ATOMS, Flags
+from .patch import Patch, Scene, inside, is_whole, joined
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

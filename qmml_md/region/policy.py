@@ -8,9 +8,9 @@ import numpy as np
 from ..errors import RegionError
 from ..system.molecules import Floats, Ints, Molecules
 from ..units import NM_PER_ANGSTROM
-from .growth import Rules, Scene
 from .layout import Flags, Layout, lay_out
 from .memory import Memory, average, residences
+from .patch import Rules, Scene
 from .places import Place, Wishes, find_places
 from .vicinity import space_of
 

@@ -82,26 +82,28 @@ def vicinity(space: Space, centre: int, radius: float) -> Vicinity:
     axis after axis leaves fewer to look at.
     """
     origin = space.positions[centre] @ space.inverse
-    atoms: Ints | None = None
-    found = np.zeros((3, 0))
-    for axis in (2, 1, 0):
-        here = space.positions if atoms is None else space.positions[atoms]
+    atoms, here = np.arange(len(space.positions)), space.positions
+    found: list[Floats] = []
+    for axis in range(3):
         along = here @ space.inverse[:, axis] - origin[axis]
-        limit, images = radius / space.widths[axis], 0
-        if space.periodic:
-            along -= np.rint(along)
-            images = max(0, int(np.ceil(limit - 0.5)))
-        near = [np.flatnonzero(np.abs(along + shift) <= limit) for shift in range(-images, images + 1)]
-        rows = near[0] if images == 0 else np.concatenate(near)
-        found = np.zeros((3, len(rows))) if atoms is None else found[:, rows]
-        found[axis] = along[rows]
-        if images:
-            found[axis] += np.repeat(np.arange(-images, images + 1.0), [len(part) for part in near])
-        atoms = rows if atoms is None else atoms[rows]
-    places = found.T @ space.lattice
+        rows, along = _images(along, radius / float(space.widths[axis]), periodic=space.periodic)
+        found = [*(column.take(rows) for column in found), along]
+        atoms, here = atoms.take(rows), here.take(rows, axis=0)
+    places = np.stack(found, axis=1) @ space.lattice
     inside = np.flatnonzero(np.einsum("ij,ij->i", places, places) <= radius**2)
-    owners = inside if atoms is None else atoms[inside]
-    return Vicinity(centre=centre, radius=radius, atoms=owners, places=places[inside])
+    return Vicinity(centre=centre, radius=radius, atoms=atoms.take(inside), places=places.take(inside, axis=0))
+
+
+def _images(along: Floats, limit: float, *, periodic: bool) -> tuple[Ints, Floats]:
+    """Which of some coordinates have images between −limit and limit, each as often as it has one, and those images."""
+    if not periodic:
+        rows = np.flatnonzero(np.abs(along) <= limit)
+        return rows, along.take(rows)
+    along = along - np.rint(along)
+    shifts = range(-(most := max(0, int(np.ceil(limit - 0.5)))), most + 1)
+    near = [np.flatnonzero(np.abs(along + shift) <= limit) for shift in shifts]
+    moved = [along.take(rows) + shift for rows, shift in zip(near, shifts, strict=True)]
+    return np.concatenate(near), np.concatenate(moved)
 
 
 def extent(places: Floats) -> float:
