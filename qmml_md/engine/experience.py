@@ -123,6 +123,7 @@ def region_layout(settings: RegionSettings, molecules: Molecules) -> Layout:
     Raises:
         ConfigError: a selection cannot be read, selects nothing, or selects what another one forbids.
     """
+
     def selected(expression: str | None, key: str) -> Ints:
         return NO_ATOMS if expression is None else select(molecules, expression, f"region.{key}")
 
