@@ -1,11 +1,14 @@
 """Periodic liquids made of molecules of several sizes, at positions without any symmetry."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from qmml_md.region.links import unfit_outers
 from qmml_md.system.molecules import Molecules, molecules_of
+from qmml_md.system.structures import read_structure
 
 Liquid = Callable[..., Molecules]
 
@@ -80,3 +83,32 @@ def relabel(molecules: Molecules, seed: int) -> tuple[Molecules, np.ndarray]:
 def relabelled() -> Callable[[Molecules, int], tuple[Molecules, np.ndarray]]:
     """A function that reorders atoms: (molecules, seed)."""
     return relabel
+
+
+STRUCTURES = Path(__file__).parents[2] / "data" / "structures"
+
+
+@pytest.fixture(scope="session")
+def chignolin() -> Molecules:
+    """Ten residues, in vacuum."""
+    return read_structure(STRUCTURES / "chignolin_1uao_model1.pdb")
+
+
+@pytest.fixture(scope="session")
+def crambin() -> Molecules:
+    """46 residues with three disulfide bridges, in vacuum."""
+    return read_structure(STRUCTURES / "crambin_1ejg_with_hydrogens.pdb", periodic=False)
+
+
+def close(molecules: Molecules, inside: np.ndarray) -> np.ndarray:
+    """Whole fragments, and those more that link atoms ask for, shape (n,)."""
+    inside = np.isin(molecules.fragment_of, molecules.fragment_of[inside])
+    while len(more := unfit_outers(molecules, molecules.positions, inside, molecules.box)):
+        inside |= np.isin(molecules.fragment_of, molecules.fragment_of[more])
+    return inside
+
+
+@pytest.fixture(scope="session")
+def closed() -> Callable[[Molecules, np.ndarray], np.ndarray]:
+    """A function that completes a set of atoms until it can be cut out: (molecules, inside)."""
+    return close
