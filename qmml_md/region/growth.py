@@ -35,9 +35,13 @@ def grow(scene: Scene, hot: Flags, start: int, *, held: Ints = NO_ATOMS, banned:
     """
     if joined(scene.layout, Patch(), [start]).size > scene.rules.max_atoms - scene.reserved:
         return None
-    growth = _Growth(scene, hot, start, banned)
-    growth.run(held)
-    return closed(scene, growth.order, growth.solvent, banned)
+    while True:
+        growth = _Growth(scene, hot, start, banned)
+        growth.run(held[~banned[held]])
+        answer = closed(scene, growth.order, growth.solvent, banned)
+        if not isinstance(answer, int):
+            return answer
+        banned = banned | (np.arange(len(banned)) == answer)
 
 
 class _Growth:

@@ -106,7 +106,7 @@ def called_for(scene: Scene, patch: Patch) -> Ints:
     return unfit_outers(scene.molecules, scene.positions, inside(scene.layout, patch), scene.molecules.box)
 
 
-def closed(scene: Scene, order: list[int], solvent: list[int], banned: Flags) -> Patch | None:
+def closed(scene: Scene, order: list[int], solvent: list[int], banned: Flags) -> Patch | int | None:
     """Units with all that their link atoms call for; the last ones leave where there is no room for that.
 
     Args:
@@ -116,7 +116,8 @@ def closed(scene: Scene, order: list[int], solvent: list[int], banned: Flags) ->
         banned: whether each unit must stay outside.
 
     Returns:
-        The place; None where the first unit and the solvent do not fit with what is called for.
+        The place; None where the first unit and the solvent do not fit with what is called for; or a unit that cannot
+        be capped, since an atom beside it must stay outside: the place must be without that unit.
     """
     layout, limit, kept, came = scene.layout, scene.rules.max_atoms, list(order), list[int]()
     while True:
@@ -134,18 +135,12 @@ def closed(scene: Scene, order: list[int], solvent: list[int], banned: Flags) ->
             return patch
         forbidden = outers[banned[layout.unit_of[outers]]]
         if len(forbidden):
-            culprit = _last_beside(scene, patch, int(forbidden[0]), kept)
-            if culprit is None:
-                return None
-            kept.remove(culprit)
-            came = []
-        else:
-            came += sorted(set(layout.unit_of[outers].tolist()))
+            return _last_beside(layout, patch, int(forbidden[0]), [*kept, *came])
+        came += sorted(set(layout.unit_of[outers].tolist()))
 
 
-def _last_beside(scene: Scene, patch: Patch, outer: int, order: list[int]) -> int | None:
+def _last_beside(layout: Layout, patch: Patch, outer: int, order: list[int]) -> int | None:
     """The last unit but the first that holds a bonded neighbour, in the place, of an atom outside."""
-    layout = scene.layout
     hosts = layout.bond_ends[layout.bond_starts[outer] : layout.bond_starts[outer + 1]]
     blocks = {int(block) for block in layout.block_of[hosts]} & patch.blocks
     return next((unit for unit in reversed(order[1:]) if not blocks.isdisjoint(layout.unit_blocks[unit])), None)
