@@ -46,7 +46,7 @@ SIGNED = re.compile(r"[A-Za-z]{1,2}(\d?)([+-])")
 LEFT = {C: 100, B: 100, SI: 100, N: 12, O: 10, S: 10, SE: 10}
 LEFT_OTHERS = 8
 GIVE = {N: 11, O: 15, S: 13, SE: 13}
-GIVE_BETWEEN_OXYGENS = 9
+GIVE_BETWEEN_OXYGENS, GIVE_IN_CHAIN = 9, 13
 #: Number of a lone pair among the free valences of its atom.
 LONE_PAIR = -1
 #: Bonds from which an atom still gives a lone pair.
@@ -102,8 +102,11 @@ class _Bonding:
         number = self.numbers[atom]
         if self.degree[atom] not in GIVERS.get(number, ()) or (number in (S, SE) and self.free(atom) > 1):
             return None
-        full = self.degree[atom] == VALENCE[number]
-        return GIVE_BETWEEN_OXYGENS if full and self.terminal(atom) > 1 else GIVE[number]
+        if self.degree[atom] == VALENCE[number] and self.terminal(atom) > 1:
+            return GIVE_BETWEEN_OXYGENS
+        # Two double bonds on a nitrogen stand in a line, as in azides and diazo groups, not in a ring.
+        ends = any(self.degree[k] == 1 and self.numbers[k] != H for k in self.neighbours[atom])
+        return GIVE_IN_CHAIN if (number, self.degree[atom]) == (N, 2) and not ends else GIVE[number]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +120,8 @@ class _Paired:
     def lone(self, atom: int, bonding: _Bonding) -> bool:
         """Whether a carbon has a lone pair: that of CO, of cyanide and of isocyanides."""
         partners = bonding.neighbours[atom]
-        return (bonding.numbers[atom], len(partners), self.left[atom]) == (C, 1, 1) and bonding.numbers[
-            partners[0]
-        ] != C
+        alone = (bonding.numbers[atom], len(partners), self.left[atom]) == (C, 1, 1)
+        return alone and bonding.numbers[partners[0]] != C
 
     def holds(self, giver: int, taker: int, bonding: _Bonding) -> bool:
         """Whether a lone pair that was given is a bond.
@@ -127,7 +129,7 @@ class _Paired:
         A carbon cannot take two: that is how a carbene between two nitrogens looks. Nor is it sure where oxygen gives
         to carbon: the bonds of an acyl radical are those of an acylium ion.
         """
-        if self.left[taker]:
+        if self.left[taker] and bonding.numbers[taker] not in (N, O, S, SE):
             return self.lone(taker, bonding)
         doubtful = (bonding.numbers[giver], bonding.numbers[taker]) == (O, C)
         return len(self.took[taker]) == 1 and not doubtful
@@ -178,7 +180,7 @@ def _ion(number: int, residue: str) -> int | None:
     if number in VALENCE:
         return None
     signed = SIGNED.fullmatch(residue)
-    return int(f"{signed[2]}{signed[1] or 1}") if signed else NAMED_IONS.get(residue.upper())
+    return int(f"{signed[2]}{signed[1] or 1}") if signed else NAMED_IONS.get(residue)
 
 
 def _pair_up(bonding: _Bonding) -> _Paired:
