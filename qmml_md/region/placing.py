@@ -51,7 +51,8 @@ def _gather(positions: Floats, molecule: Ints, box: Floats) -> Floats:
     _, shifts = nearest_image(positions[first] - positions[0], box)
     moved = np.asarray(positions + (shifts @ box)[inverse], dtype=np.float64)
     # A cluster that is no wider than that has all its contacts already: every distance in it is the nearest image's.
-    if float(np.linalg.norm(np.ptp(moved, axis=0))) < sure:
+    middle = 0.5 * (moved.max(axis=0) + moved.min(axis=0))
+    if 2.0 * float(np.linalg.norm(moved - middle, axis=1).max()) < sure:
         return moved
     moved, complete = _along_tree(positions, molecule, box, within=sure)
     return moved if complete else _along_tree(positions, molecule, box, within=np.inf)[0]
