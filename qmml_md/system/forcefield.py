@@ -120,7 +120,7 @@ def build_field(system: System, molecules: Molecules, atoms: Ints, folder: Path,
     """
     links = check_border(molecules, atoms)
     everything = build_mm(system, molecules, folder, nonbonded_method(system, molecules, atoms))
-    rest = _take_out(topology(molecules), everything, [int(atom) for atom in atoms])
+    rest = take_out(topology(molecules), everything, [int(atom) for atom in atoms])
     field = load_field(openmm.XmlSerializer.serialize(rest), platform)
     if {tuple(link) for link in field.links.tolist()} != {tuple(link) for link in links.tolist()}:
         raise ForceFieldError("the caps of openmmml are not on the bonds that leave the ML atoms")
@@ -149,8 +149,17 @@ class _NoPotential:
         """Nothing."""
 
 
-def _take_out(atoms_and_bonds: app.Topology, everything: openmm.System, atoms: list[int]) -> openmm.System:
-    """The System without what lies within some atoms, and with a virtual site on each bond that leaves them."""
+def take_out(atoms_and_bonds: app.Topology, everything: openmm.System, atoms: list[int]) -> openmm.System:
+    """The System without what lies within some atoms, and with a virtual site on each bond that leaves them.
+
+    Args:
+        atoms_and_bonds: of the System.
+        everything: all atoms in the force field.
+        atoms: indices of the ML atoms.
+
+    Raises:
+        ForceFieldError: topology and System do not belong together.
+    """
     from openmmml import MLPotential
 
     MLPotential.registerImplFactory(FIELD_ONLY, _NoPotential())

@@ -1,5 +1,6 @@
 """AMBER, GROMACS and CHARMM files: atoms and bonds with their parameters in one, coordinates in another."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,10 @@ def open_parameters(system: System, folder: Path, box: Floats | None) -> Paramet
             return Parameters(path=path, topology=amber.topology, build=amber.createSystem)
         if kind in GROMACS:
             include = None if system.gromacs_include is None else str(folder / system.gromacs_include)
-            top = app.GromacsTopFile(str(path), periodicBoxVectors=vectors, includeDir=include)
+            with warnings.catch_warnings():
+                # OpenMM leaves closing the files to the garbage collector.
+                warnings.simplefilter("ignore", ResourceWarning)
+                top = app.GromacsTopFile(str(path), periodicBoxVectors=vectors, includeDir=include)
             return Parameters(path=path, topology=top.topology, build=top.createSystem)
         psf = app.CharmmPsfFile(str(path), periodicBoxVectors=vectors)
         charmm = app.CharmmParameterSet(*(str(folder / name) for name in system.parameters))
