@@ -127,13 +127,14 @@ def region_layout(settings: RegionSettings, molecules: Molecules) -> Layout:
     def selected(expression: str | None, key: str) -> Ints:
         return NO_ATOMS if expression is None else select(molecules, expression, f"region.{key}")
 
-    # Looked for only where it is counted: the default names what most systems have and some have not.
+    # The default names what most systems have and some have not: it must be there only where it is counted.
     counted = settings.solvent_molecules is not None
+    solvent = select(molecules, settings.solvent, "region.solvent", may_be_empty=not counted)
     return lay_out(
         molecules,
         max_atoms=settings.max_qm_atoms,
         unit=settings.unit,
         seeds=selected(settings.seed, "seed"),
         excluded=selected(settings.exclude, "exclude"),
-        solvent=selected(settings.solvent if counted else None, "solvent"),
+        solvent=solvent,
     )

@@ -19,7 +19,7 @@ from qmml_md.region.policy import ThresholdPolicy
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS, FEW = 1000, 40
-#: Hydrogen of the methyl group and of the hydroxyl group of ethanol: the bond between the two fragments is cut.
+#: One atom of each of the two fragments of ethanol: the bond between them is cut now from one side, now from the other.
 ENDS = (5, 8)
 
 
