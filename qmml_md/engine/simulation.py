@@ -7,7 +7,7 @@ import openmm
 from openmm import unit
 
 from ..config import Config
-from ..ensemble.force import BLEND, build_force
+from ..ensemble.force import BLEND, Particles, build_force
 from ..ensemble.model import AniEnsemble
 from ..ensemble.potential import Potential
 from ..ensemble.weights import single_member
@@ -105,13 +105,13 @@ class Simulation:
     def _force(self, ensemble: AniEnsemble, coming: AniEnsemble | None) -> openmm.Force:
         periodic = self._molecules.box is not None
         kind, mixture = self._config.ensemble.force, self._potential.mixture
-        particles = None
+        part = None
         if mixture is not None:
-            # Link atoms are virtual sites, behind all atoms.
-            sites = self._molecules.size + np.arange(len(mixture.part.links))
-            particles = np.concatenate([mixture.part.atoms, sites])
+            # The sites of the System will not do: within a step, OpenMM leaves them where they were at its beginning.
+            own = mixture.part
+            part = Particles(atoms=own.atoms, links=own.links, distances_nm=own.distances_nm)
         numbers = self._potential.numbers
-        return build_force(ensemble, numbers, periodic=periodic, kind=kind, coming=coming, atoms=particles)
+        return build_force(ensemble, numbers, periodic=periodic, kind=kind, coming=coming, part=part)
 
     @property
     def platform_name(self) -> str:

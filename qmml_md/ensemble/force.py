@@ -5,6 +5,8 @@ blend of two ensembles is ``U = (1 − λ)⟨E_k⟩_old + λ⟨E_k⟩_new`` with
 """
 
 import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +18,8 @@ from openmm import unit
 from torch import Tensor
 
 from ..errors import InstallationError
-from ..system.molecules import Ints
+from ..system.molecules import Floats, Ints
+from ..system.subsystem import passed_on, place_caps
 from ..units import ANGSTROM_PER_NM, KJ_PER_MOL_PER_HARTREE
 from .model import AniEnsemble, element_indices, evaluate
 
@@ -24,6 +27,21 @@ ForceKind = Literal["torchforce", "pythonforce"]
 
 #: Context parameter of a blend: the weight λ of the model that comes.
 BLEND = "blend"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Particles:
+    """The particles of a System that the ensemble is on.
+
+    Attributes:
+        atoms: their indices, shape (a,).
+        links: rows (atom of the part, atom outside): bonds that are cut, each capped with a link atom, shape (l, 2).
+        distances_nm: from the atom of the part to its link atom, shape (l,).
+    """
+
+    atoms: Ints
+    links: Ints = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int64))
+    distances_nm: Floats = field(default_factory=lambda: np.zeros(0))
 
 
 class _PotentialModule(torch.nn.Module):
@@ -80,17 +98,36 @@ class _PeriodicBlendModule(_BlendModule):
 
 
 class _PartModule(torch.nn.Module):
-    """What OpenMM calls where the ensemble is on some particles: all positions in, those of the part handed on."""
+    """What OpenMM calls where the ensemble is on some particles: all positions in, those of the part handed on.
+
+    Link atoms are placed here, from the ends of their bonds, and differentiated with everything else.
+    """
 
     atoms: Tensor
+    hosts: Tensor
+    outers: Tensor
+    distances: Tensor
 
-    def __init__(self, inner: torch.nn.Module, atoms: Tensor) -> None:
+    def __init__(self, inner: torch.nn.Module, part: Particles) -> None:
         super().__init__()
         self.inner = inner
-        self.register_buffer("atoms", atoms, persistent=False)
+        for name, array in (("atoms", part.atoms), ("hosts", part.links[:, 0]), ("outers", part.links[:, 1])):
+            self.register_buffer(name, torch.as_tensor(np.array(array, dtype=np.int64)), persistent=False)
+        distances = torch.as_tensor(np.array(part.distances_nm, dtype=np.float64))
+        self.register_buffer("distances", distances.unsqueeze(1), persistent=False)
+
+    def seen(self, positions: Tensor) -> Tensor:
+        """Positions of the atoms of the part, then of its link atoms, nm."""
+        chosen = positions.index_select(0, self.atoms)
+        if self.hosts.shape[0] == 0:
+            return chosen
+        hosts = positions.index_select(0, self.hosts).to(torch.float64)
+        bonds = positions.index_select(0, self.outers).to(torch.float64) - hosts
+        caps = hosts + bonds * (self.distances / torch.linalg.vector_norm(bonds, dim=1, keepdim=True))
+        return torch.cat([chosen.to(torch.float64), caps])
 
     def forward(self, positions: Tensor, boxvectors: Tensor | None = None) -> Tensor:
-        energy: Tensor = self.inner(positions.index_select(0, self.atoms), boxvectors)
+        energy: Tensor = self.inner(self.seen(positions), boxvectors)
         return energy
 
 
@@ -98,7 +135,7 @@ class _PartBlendModule(_PartModule):
     """The same for a blend in vacuum."""
 
     def forward(self, positions: Tensor, blend: Tensor) -> Tensor:  # type: ignore[override]
-        energy: Tensor = self.inner(positions.index_select(0, self.atoms), blend)
+        energy: Tensor = self.inner(self.seen(positions), blend)
         return energy
 
 
@@ -106,7 +143,7 @@ class _PeriodicPartBlendModule(_PartModule):
     """The same for a blend in a box."""
 
     def forward(self, positions: Tensor, boxvectors: Tensor, blend: Tensor) -> Tensor:  # type: ignore[override]
-        energy: Tensor = self.inner(positions.index_select(0, self.atoms), boxvectors, blend)
+        energy: Tensor = self.inner(self.seen(positions), boxvectors, blend)
         return energy
 
 
@@ -117,17 +154,17 @@ def build_force(
     periodic: bool,
     kind: ForceKind,
     coming: AniEnsemble | None = None,
-    atoms: Ints | None = None,
+    part: Particles | None = None,
 ) -> openmm.Force:
     """An OpenMM force that holds a copy of the ensemble; later changes of its weights are not seen.
 
     Args:
         ensemble: the model.
-        numbers: atomic numbers of the particles that the ensemble is on, shape (m,).
+        numbers: atomic numbers of the particles that the ensemble is on, then of link atoms, shape (m,).
         periodic: whether to use the System's box.
         kind: which implementation.
         coming: another model on the same descriptor, to be blended in by the context parameter ``BLEND``, at first 0.
-        atoms: indices of those particles in the System, shape (m,); None: they are all there are.
+        part: which particles these are, and their link atoms; None: they are all there are.
 
     Raises:
         ElementError: the weights do not know an element.
@@ -135,26 +172,26 @@ def build_force(
     """
     models = [copy.deepcopy(each) for each in (ensemble, coming) if each is not None]
     build = _torch_force if kind == "torchforce" else _python_force
-    force = build(models, numbers, periodic, atoms)
+    force = build(models, numbers, periodic, part)
     force.setUsesPeriodicBoundaryConditions(periodic)
     force.setName("ensemble")
     return force
 
 
-def _module(models: list[AniEnsemble], numbers: Ints, periodic: bool, atoms: Ints | None) -> torch.nn.Module:
+def _module(models: list[AniEnsemble], numbers: Ints, periodic: bool, part: Particles | None) -> torch.nn.Module:
     elements = element_indices(models[0].card, numbers)
     module: _PotentialModule
-    part: type[_PartModule]
+    around: type[_PartModule]
     if len(models) == 1:
-        module, part = _PotentialModule(models[0], elements, periodic), _PartModule
+        module, around = _PotentialModule(models[0], elements, periodic), _PartModule
     elif periodic:
-        module, part = _PeriodicBlendModule(models[0], models[1], elements, periodic), _PeriodicPartBlendModule
+        module, around = _PeriodicBlendModule(models[0], models[1], elements, periodic), _PeriodicPartBlendModule
     else:
-        module, part = _BlendModule(models[0], models[1], elements, periodic), _PartBlendModule
-    return module if atoms is None else part(module, torch.as_tensor(np.array(atoms, dtype=np.int64)))
+        module, around = _BlendModule(models[0], models[1], elements, periodic), _PartBlendModule
+    return module if part is None else around(module, part)
 
 
-def _torch_force(models: list[AniEnsemble], numbers: Ints, periodic: bool, atoms: Ints | None) -> openmm.Force:
+def _torch_force(models: list[AniEnsemble], numbers: Ints, periodic: bool, part: Particles | None) -> openmm.Force:
     try:
         import openmmtorch
 
@@ -165,7 +202,7 @@ def _torch_force(models: list[AniEnsemble], numbers: Ints, periodic: bool, atoms
         ) from error
     # The fuser recompiles after a few calls and then rounds differently: a restarted run would not be the same run.
     torch.jit.set_fusion_strategy([("STATIC", 0), ("DYNAMIC", 0)])
-    script = torch.jit.script(_module(models, numbers, periodic, atoms).train(False))
+    script = torch.jit.script(_module(models, numbers, periodic, part).train(False))
     for parameter in script.parameters():
         parameter.requires_grad_(False)
     force = openmmtorch.TorchForce(script)
@@ -184,25 +221,48 @@ def _load_plugin() -> None:
             openmm.Platform.loadPluginLibrary(str(library))
 
 
-def _python_force(models: list[AniEnsemble], numbers: Ints, periodic: bool, atoms: Ints | None) -> openmm.Force:
+def _python_force(models: list[AniEnsemble], numbers: Ints, periodic: bool, part: Particles | None) -> openmm.Force:
     numbers = np.array(numbers, dtype=np.int64)
     parameters = {BLEND: 0.0} if len(models) > 1 else {}
 
-    def compute(state: Any) -> tuple[Any, Any]:
-        positions = state.getPositions(asNumpy=True).value_in_unit(unit.nanometer)
-        box = state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.nanometer) if periodic else None
-        outs = [evaluate(m, numbers, np.asarray(positions), None if box is None else np.asarray(box)) for m in models]
+    def surface(positions: Floats, box: Floats | None, parameters: Any) -> tuple[float, Floats]:
+        outs = [evaluate(model, numbers, positions, box) for model in models]
         if len(outs) == 1:
             return outs[0].energy, outs[0].forces
-        weight = state.getParameters()[BLEND]
+        weight = parameters[BLEND]
         old, new = outs
         return (
             (1.0 - weight) * old.energy + weight * new.energy,
             (1.0 - weight) * old.forces + weight * new.forces,
         )
 
+    def compute(state: Any) -> tuple[Any, Any]:
+        positions = np.asarray(state.getPositions(asNumpy=True).value_in_unit(unit.nanometer))
+        box = state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.nanometer) if periodic else None
+        box = None if box is None else np.asarray(box)
+        if part is None or not len(part.links):
+            return surface(positions, box, state.getParameters())
+        return _with_caps(part, positions, lambda seen: surface(seen, box, state.getParameters()))
+
     force = openmm.PythonForce(compute, parameters)
-    if atoms is not None:
+    if part is not None:
         # OpenMM then hands over these positions only, and takes as many forces.
-        force.setParticles([int(atom) for atom in atoms])
+        force.setParticles([int(atom) for atom in (*part.atoms, *part.links[:, 1])])
     return force
+
+
+def _with_caps(
+    part: Particles, positions: Floats, surface: Callable[[Floats], tuple[float, Floats]]
+) -> tuple[float, Floats]:
+    """A surface on atoms and link atoms, as one on the atoms and the outer ends of cut bonds, in this order."""
+    count = len(part.atoms)
+    place = {int(atom): k for k, atom in enumerate(part.atoms)}
+    hosts = np.array([place[int(host)] for host in part.links[:, 0]], dtype=np.int64)
+    bonds = positions[count:] - positions[hosts]
+    caps = place_caps(positions[hosts], bonds, part.distances_nm)
+    energy, seen = surface(np.concatenate([positions[:count], caps]))
+    forces, away = np.zeros_like(positions), passed_on(seen[count:], bonds, part.distances_nm)
+    forces[:count] = seen[:count]
+    np.add.at(forces, hosts, seen[count:] - away)
+    forces[count:] = away
+    return energy, forces

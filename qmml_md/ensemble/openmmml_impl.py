@@ -9,7 +9,7 @@ from openmm import app
 from openmmml.mlpotential import MLPotentialImpl
 
 from ..errors import ConfigError, ElementError
-from .force import ForceKind, build_force
+from .force import ForceKind, Particles, build_force
 from .model import AniEnsemble
 from .weights import Precision, load
 
@@ -56,7 +56,8 @@ class QmmlPotential(MLPotentialImpl):  # type: ignore[misc]
             raise ElementError("an atom of the topology has no element", cure="use a water model without virtual sites")
         numbers = np.array([elements[k].atomic_number for k in wanted], dtype=np.int64)
         periodic = topology.getPeriodicBoxVectors() is not None or system.usesPeriodicBoundaryConditions()
-        force = build_force(self._ensemble, numbers, periodic=periodic, kind=self._kind, atoms=chosen)
+        part = None if chosen is None else Particles(atoms=chosen)
+        force = build_force(self._ensemble, numbers, periodic=periodic, kind=self._kind, part=part)
         force.setForceGroup(forceGroup)
         system.addForce(force)
 

@@ -58,8 +58,7 @@ class Subsystem:
         ours = x[..., self.atoms, :]
         if not len(self.links):
             return ours
-        vectors, lengths = self._bonds(x, box)
-        caps = x[..., self.links[:, 0], :] + vectors * (self.distances_nm[:, None] / lengths)
+        caps = place_caps(x[..., self.links[:, 0], :], self._bonds(x, box), self.distances_nm)
         return np.concatenate([ours, caps], axis=-2)
 
     def at(self, x: Floats, box: Floats | None) -> Molecules:
@@ -84,20 +83,44 @@ class Subsystem:
         count = len(self.atoms)
         found[..., self.atoms, :] = forces[..., :count, :]
         if len(self.links):
-            vectors, lengths = self._bonds(x, box)
-            units, caps = vectors / lengths, forces[..., count:, :]
-            along = (units * caps).sum(axis=-1, keepdims=True)
-            passed = (caps - along * units) * (self.distances_nm[:, None] / lengths)
+            caps = forces[..., count:, :]
+            passed = passed_on(caps, self._bonds(x, box), self.distances_nm)
             # One atom may end several cut bonds, so that the shares are added one bond at a time.
             for k, (host, outer) in enumerate(self.links):
                 found[..., host, :] += caps[..., k, :] - passed[..., k, :]
                 found[..., outer, :] += passed[..., k, :]
         return found
 
-    def _bonds(self, x: Floats, box: Floats | None) -> tuple[Floats, Floats]:
-        """Vectors of the cut bonds from ML to MM atom, shape (..., l, 3), and their lengths, shape (..., l, 1), nm."""
+    def _bonds(self, x: Floats, box: Floats | None) -> Floats:
+        """Vectors of the cut bonds from ML to MM atom, nm, shape (..., l, 3)."""
         vectors, _ = nearest_image(x[..., self.links[:, 1], :] - x[..., self.links[:, 0], :], box)
-        return vectors, np.linalg.norm(vectors, axis=-1, keepdims=True)
+        return vectors
+
+
+def place_caps(hosts: Floats, bonds: Floats, distances_nm: Floats) -> Floats:
+    """Positions of caps, nm, shape (..., l, 3).
+
+    Args:
+        hosts: positions of the atoms that they cap, nm, shape (..., l, 3).
+        bonds: from those to the outer atoms, nm, shape (..., l, 3).
+        distances_nm: from those to the caps, shape (l,).
+    """
+    return hosts + bonds * (distances_nm[:, None] / np.linalg.norm(bonds, axis=-1, keepdims=True))
+
+
+def passed_on(on_caps: Floats, bonds: Floats, distances_nm: Floats) -> Floats:
+    """The part of the forces on caps, shape (..., l, 3), that goes to the outer atoms; hosts have the rest.
+
+    Args:
+        on_caps: any unit, shape (..., l, 3).
+        bonds: from hosts to outer atoms, nm, shape (..., l, 3).
+        distances_nm: from hosts to caps, shape (l,).
+    """
+    lengths = np.linalg.norm(bonds, axis=-1, keepdims=True)
+    units = bonds / lengths
+    along = (units * on_caps).sum(axis=-1, keepdims=True)
+    result: Floats = (on_caps - along * units) * (distances_nm[:, None] / lengths)
+    return result
 
 
 def whole_subsystem(molecules: Molecules) -> Subsystem:

@@ -8,7 +8,7 @@ import pytest
 from openmm import unit
 
 from qmml_md.ensemble import weights
-from qmml_md.ensemble.force import BLEND, build_force
+from qmml_md.ensemble.force import BLEND, Particles, build_force
 from qmml_md.ensemble.model import evaluate
 
 MINI = str(Path(__file__).parents[1] / "data" / "ani_mini.safetensors")
@@ -33,7 +33,7 @@ def context(kind: str, models: list, box: np.ndarray | None, part: np.ndarray = 
         system.setDefaultPeriodicBoxVectors(*box)
     coming = models[1] if len(models) > 1 else None
     periodic = box is not None
-    system.addForce(build_force(models[0], NUMBERS, periodic=periodic, kind=kind, coming=coming, atoms=part))
+    system.addForce(build_force(models[0], NUMBERS, periodic=periodic, kind=kind, coming=coming, part=Particles(atoms=part)))
     platform = openmm.Platform.getPlatformByName("Reference")
     return openmm.Context(system, openmm.VerletIntegrator(1e-3), platform)
 
