@@ -50,14 +50,15 @@ class Field:
         cutoff_nm: the longest cutoff of its forces; None where nothing is cut off.
     """
 
-    def __init__(self, xml: str, platform: str = "CPU", threads: int | None = None) -> None:
+    def __init__(self, xml: str, platform: str = "CPU", threads: int = 1) -> None:
         """Check and read a field.
 
         Args:
             xml: an OpenMM System.
             platform: of OpenMM, on which ``evaluate`` computes. `Reference` computes in double precision; the others
                 in single.
-            threads: of the CPU platform; None for all cores.
+            threads: of the CPU platform. With more than one the same positions give forces that differ by single
+                rounding, even where OpenMM is asked for deterministic ones.
 
         Raises:
             ForceFieldError: the text is too long, no System, or holds something that is not on the list.
@@ -120,9 +121,7 @@ class Field:
         """Made when first needed: masses and charges are often all that is wanted."""
         properties = {}
         if self._platform == "CPU":
-            # The same sum in the same order each time.
-            properties = {"DeterministicForces": "true"}
-            properties |= {} if self._threads is None else {"Threads": str(self._threads)}
+            properties = {"DeterministicForces": "true", "Threads": str(self._threads)}
         platform = openmm.Platform.getPlatformByName(self._platform)
         return openmm.Context(self._own, openmm.VerletIntegrator(0.001), platform, properties)
 

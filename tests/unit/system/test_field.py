@@ -102,8 +102,9 @@ def test_what_acts_on_a_site_goes_to_the_atoms_that_define_it(platform: str) -> 
     assert np.abs(forces - without).max() > 1.0
 
 
-def test_evaluation_does_not_depend_on_what_was_evaluated_before() -> None:
-    field, x = load_field(text(ions(method=openmm.NonbondedForce.PME))), places()
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_evaluation_does_not_depend_on_what_was_evaluated_before(platform: str) -> None:
+    field, x = load_field(text(ions(method=openmm.NonbondedForce.PME)), platform), places()
     first = field.evaluate(x, 3.0 * np.eye(3))
     field.evaluate(x + 0.1, 2.5 * np.eye(3))
     again = field.evaluate(x, 3.0 * np.eye(3))
