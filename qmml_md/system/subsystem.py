@@ -105,7 +105,8 @@ def place_caps(hosts: Floats, bonds: Floats, distances_nm: Floats) -> Floats:
         bonds: from those to the outer atoms, nm, shape (..., l, 3).
         distances_nm: from those to the caps, shape (l,).
     """
-    return hosts + bonds * (distances_nm[:, None] / np.linalg.norm(bonds, axis=-1, keepdims=True))
+    placed: Floats = hosts + bonds * (distances_nm[:, None] / np.linalg.norm(bonds, axis=-1, keepdims=True))
+    return placed
 
 
 def passed_on(on_caps: Floats, bonds: Floats, distances_nm: Floats) -> Floats:
