@@ -91,12 +91,13 @@ class _Growth:
     def _look(self, radius: float) -> None:
         """Look through everything within a radius of the first core atom."""
         self._view: Vicinity = vicinity(self._scene.space, self._centre, radius)
+        self._units = self._scene.layout.unit_of.take(self._view.atoms)
         self._lead = self._distances(self._first)
 
     def _distances(self, places: Floats) -> Floats:
         """From the nearest of some places to each unit in view, nm."""
         shortest = np.full(len(self._banned), np.inf)
-        np.minimum.at(shortest, self._scene.layout.unit_of[self._view.atoms], distances(self._view, places))
+        np.minimum.at(shortest, self._units, distances(self._view, places))
         return shortest
 
     def _admit(self, unit: int, limit: int) -> bool:
