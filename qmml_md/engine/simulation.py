@@ -86,8 +86,7 @@ class Simulation:
         self._add_forces(ensemble, coming)
         self._integrator = make_integrator(config.dynamics, degrees_of_freedom, seed, constrained=self._constrained)
         chosen = platform(config.ensemble.platform)
-        # A force field is summed in the same order each time, as the auditor will do.
-        sums = {"DeterministicForces": "true"} if potential.mixture is not None and chosen.getName() == "CPU" else {}
+        sums = _sums(chosen, config.ensemble.threads) if potential.mixture is not None else {}
         self._context = openmm.Context(self._system, self._integrator, chosen, sums)
         self._stepped = False
         self.blend = 0.0
@@ -272,6 +271,13 @@ class Simulation:
         self._context.loadCheckpoint(checkpoint)
         self.blend = blend
         self._stepped = False
+
+
+def _sums(chosen: openmm.Platform, threads: int | None) -> dict[str, str]:
+    """How a force field is summed on the CPU: with one thread in the same order each time."""
+    if chosen.getName() != "CPU":
+        return {}
+    return {"DeterministicForces": "true"} | ({} if threads is None else {"Threads": str(threads)})
 
 
 def particles_of(molecules: Molecules, potential: Potential) -> openmm.System:
