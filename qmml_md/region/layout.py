@@ -30,6 +30,7 @@ class Layout:
         block_sizes: number of atoms of each block.
         block_neighbours: for each block, that at the other end of each bond that leaves it.
         banned: whether each unit holds an atom that must not enter, shape (number of units,).
+        open_atoms: whether each atom may enter a region, shape (n,).
         seeds: atoms that are always core, sorted, shape (s,).
         solvent: whether each unit is a molecule of the solvent that may enter, shape (number of units,).
         solvent_size: atoms of the largest molecule of the solvent, 0 without any.
@@ -45,6 +46,7 @@ class Layout:
     block_sizes: tuple[int, ...]
     block_neighbours: tuple[tuple[int, ...], ...]
     banned: Flags
+    open_atoms: Flags
     seeds: Ints
     solvent: Flags
     solvent_size: int
@@ -57,12 +59,6 @@ class Layout:
     def size(self) -> int:
         """Number of atoms."""
         return len(self.unit_of)
-
-    @property
-    def open_atoms(self) -> Flags:
-        """Whether each atom may enter a region, shape (n,)."""
-        found: Flags = ~self.banned[self.unit_of]
-        return found
 
     def within_bonds(self, atoms: Ints, hops: int) -> Ints:
         """Atoms that can be reached over at most so many bonds, those given included, sorted."""
@@ -126,6 +122,7 @@ def lay_out(
         block_sizes=tuple(np.bincount(block_of).tolist()),
         block_neighbours=_neighbours(block_of, molecules.bonds),
         banned=banned,
+        open_atoms=~banned[unit_of],
         seeds=np.unique(seeds).astype(np.int64),
         solvent=solvent_units,
         solvent_size=int(np.bincount(unit_of)[solvent_units].max(initial=0)),
