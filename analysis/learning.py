@@ -22,12 +22,25 @@ def learning_part(labels: Sequence[LabelRow], first_model: str) -> Part:
     """
     unseen = [row for row in labels if row.model != first_model and "force_rmse_start" in row.data]
     if not unseen:
-        return Part(checks=(), findings=())
+        return Part(checks=(), findings=_guarantee(labels))
     return Part(
         checks=(),
         findings=(
+            *_guarantee(labels),
             Finding(name="unseen_labels", value=len(unseen), unit=""),
             Finding(name="unseen_force_rmse", value=pooled(unseen, "force_rmse"), unit=UNIT),
             Finding(name="unseen_force_rmse_start", value=pooled(unseen, "force_rmse_start"), unit=UNIT),
         ),
     )
+
+
+def _guarantee(labels: Sequence[LabelRow]) -> tuple[Finding, ...]:
+    """The share of core atoms that have everything within the model's cutoff in their cluster; nothing if unknown."""
+    told = [
+        whole
+        for row in labels
+        if row.data.get("complete") is not None
+        for whole, core in zip(row.data["complete"], row.data["core"], strict=True)
+        if core
+    ]
+    return (Finding(name="core_atoms_guaranteed", value=sum(told) / len(told), unit="1"),) if told else ()

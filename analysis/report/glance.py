@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any
 
+from ...config import Config
 from ...records.books import Account
 from ..findings import Kind, Status
 from .story import Story
@@ -74,6 +75,7 @@ def glance(story: Story) -> list[tuple[str, str]]:
     return [
         ("System", f"{system['formula']} · {system['atoms']} atoms · {'periodic' if system['periodic'] else 'vacuum'}"),
         ("Model", f"{config.ensemble.weights} · {config.ensemble.force} · {config.ensemble.precision} precision"),
+        *_parts(config),
         ("Dynamics", f"{dynamics} · {config.dynamics.timestep_fs:g} fs · {config.dynamics.temperature_K:g} K"),
         ("Simulated", f"{last['time_ps']:.4g} ps · {last['step']} of {config.dynamics.steps} steps"),
         ("Temperature", f"{findings['temperature_mean'] or 0.0:.1f} K on average"),
@@ -91,6 +93,15 @@ def glance(story: Story) -> list[tuple[str, str]]:
         ("Wall time", f"{_duration(run_time)} · audit {_duration(audit['wall_time_s'])}"),
         ("qmml-md", f"{audit['versions']['qmml-md']} · torch {audit['versions']['torch']}"),
     ]
+
+
+def _parts(config: Config) -> list[tuple[str, str]]:
+    """What is on the ensemble, where that is not everything."""
+    if not config.system.mixed:
+        return []
+    field = config.system.topology.name if config.system.topology is not None else ", ".join(config.system.force_field)
+    embedding = f"labels with {config.reference.embedding} embedding"
+    return [("On the ensemble", f"{config.system.ml_atoms} · the rest in {field} · {embedding}")]
 
 
 def _learning(findings: dict[str, Any]) -> str:
@@ -169,6 +180,36 @@ def update_rows(story: Story) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def label_rows(story: Story) -> list[dict[str, Any]]:
+    """One row for each label, as it was met: before anything was trained on it."""
+    return [
+        {
+            "step": row.step,
+            "time_ps": story.time_of(row.step),
+            "atoms": len(row.data["parents"]),
+            "links": row.data["parents"].count(-1),
+            "charge": f"{row.data.get('charge') or 0:+d}" if row.data.get("charge") else "0",
+            "core": sum(row.data["core"]),
+            "guaranteed": guaranteed(row.data),
+            "force_rmse": row.data["force_rmse"],
+            "complete": row.data.get("force_rmse_complete"),
+            "start": row.data.get("force_rmse_start"),
+            "seconds": row.data["wall_time_s"],
+            "trigger": row.data.get("trigger") or "",
+        }
+        for row in story.labels
+    ]
+
+
+def guaranteed(data: dict[str, Any]) -> str:
+    """How many core atoms have everything within the model's cutoff in their cluster, of how many."""
+    complete = data.get("complete")
+    if complete is None:
+        return "–"
+    core = [whole for whole, called in zip(complete, data["core"], strict=True) if called]
+    return f"{sum(core)} of {len(core)}"
 
 
 def ledger_rows(story: Story) -> list[dict[str, Any]]:

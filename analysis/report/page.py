@@ -14,7 +14,7 @@ from ...errors import AuditError
 from ...records.run_directory import RunDirectory
 from . import plots, plots_calibration, plots_horizon, plots_learning
 from .figures import inline_svg, save_svg, style
-from .glance import glance, headlines, hindsight_rows, ledger_rows, update_rows
+from .glance import glance, headlines, hindsight_rows, label_rows, ledger_rows, update_rows
 from .story import Story, read_story
 
 #: Name, function, title and caption of each figure, in the order of the page.
@@ -152,6 +152,7 @@ def render(story: Story, drawn: list[dict[str, Any]]) -> str:
         glance=glance(story),
         figures=drawn,
         updates=update_rows(story),
+        labels=label_rows(story),
         hindsight=hindsight_rows(story),
         root=str(story.root),
         ledger=ledger_rows(story),

@@ -117,7 +117,8 @@ def no_file(folder: Path) -> Plain:
 
 def large_molecule(folder: Path) -> Plain:
     config = plain()
-    config["region"] = {"max_qm_atoms": 6}
+    # Ethanol may be cut between its carbons, but not into less than a methyl group and a link atom.
+    config["region"] = {"max_qm_atoms": 4}
     return config
 
 

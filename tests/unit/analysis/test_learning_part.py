@@ -31,3 +31,12 @@ def test_labels_of_the_first_model_say_nothing() -> None:
 
 def test_makes_no_verdict() -> None:
     assert learning_part([row(1, "second", 9.0, 0.1, 10)], "first").checks == ()
+
+
+def test_the_guarantee_counts_core_atoms_only() -> None:
+    known = row(0, "first", 0.1, 0.1, 4)
+    known.data.update(complete=[True, False, True, True], core=[True, True, True, False])
+    unknown = row(1, "first", 0.1, 0.1, 4)
+    unknown.data.update(complete=None, core=[True, True, True, True])
+    assert values([known, unknown]) == {"core_atoms_guaranteed": pytest.approx(2 / 3)}
+    assert values([unknown]) == {}
