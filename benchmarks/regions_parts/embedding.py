@@ -87,7 +87,7 @@ def figures(*, quick: bool) -> list[Figure]:
             _figure(f"cutoff{cutoff:g}", f"label forces, charges within {cutoff:g} Å less {CUTOFF_A:g}", moved)
         )
     ratio = seconds / seconds_alone
-    found.append(_figure("cost", f"time of a label, embedded / alone ({seconds_alone:.1f} s)", ratio, ""))
+    found.append(_figure("cost", f"processor time of a label, embedded / alone ({seconds_alone:.1f} s)", ratio, ""))
     return found
 
 
@@ -104,8 +104,8 @@ def _on_solute(alone: list[Label], embedded: list[Label]) -> list[Figure]:
     return [
         _figure("explicit", "explicit charge–charge forces on the solute, RMS", _rms(explicit)),
         _figure("change", "embedded less isolated label forces: what mechanical embedding leaves out, RMS", total),
-        _figure("loose", "… of it, what differs from snapshot to snapshot: no network can see it", loose),
-        _figure("common", "… of it, what is common to all: a network can learn it", _root(total**2 - loose**2)),
+        _figure("loose", "… of it, different between snapshots: at most this no network can see", loose),
+        _figure("common", "… of it, common to all snapshots: a network can learn it", _root(total**2 - loose**2)),
         _figure("net", "ANI-1x less isolated label forces, RMS", _off(net, alone)),
         _figure("net.embedded", "ANI-1x less embedded label forces, RMS", _off(net, embedded)),
         _figure("energy", "embedded less isolated label energy, mean", float(np.mean(energies)), "eV"),
@@ -131,15 +131,15 @@ def _on_water(embedded: list[Label]) -> list[Figure]:
 
 
 def _figure(name: str, what: str, value: float, unit_: str = "eV/Å") -> Figure:
-    return Figure(id=f"E.{name}", what=what, value=value, unit=unit_)
+    return Figure(id=f"R6.{name}", what=what, value=value, unit=unit_)
 
 
 def _labels(level: ReferenceSettings, clusters: list[Cluster]) -> tuple[list[Label], float]:
-    """Labels, and the mean time of one, s; the first SCF of all starts from atoms, the others from the one before."""
+    """Labels, and the mean processor time of one, s; the first SCF starts from atoms, the others from one before."""
     reference = PyscfReference(level, None)
-    began = time.perf_counter()
+    began = time.process_time()
     found = [reference.label(cluster) for cluster in clusters]
-    return found, (time.perf_counter() - began) / len(found)
+    return found, (time.process_time() - began) / len(found)
 
 
 def _embedded(level: ReferenceSettings) -> ReferenceSettings:
