@@ -6,6 +6,8 @@ lies within three relative standard uncertainties of the measured one, so the to
 is three times the sum of the uncertainties that CODATA 2014 printed for the constants in the factor.
 """
 
+import math
+
 import ase.units
 import openmm.unit as omm
 import pyscf.data.nist as nist
@@ -89,6 +91,16 @@ CASES = {
         units.EV_PER_ANGSTROM_PER_HARTREE_PER_BOHR,
         nist.HARTREE2EV / nist.BOHR,
         SIGMA * (U_HARTREE + 3.2e-10),
+    ),
+    "charges, ASE": (
+        units.COULOMB_EV_ANGSTROM_PER_E2,
+        ASE_2018["_e"] / (4 * math.pi * ASE_2018["_eps0"]) * 1e10,
+        1e-11,  # the magnetic constant, the hartree and the bohr are each printed to twelve digits
+    ),
+    "charges, PySCF": (
+        units.COULOMB_EV_ANGSTROM_PER_E2,
+        nist.HARTREE2EV * nist.BOHR,
+        SIGMA * (U_HARTREE + U_BOHR),
     ),
     "bar nm³, OpenMM": (
         units.KJ_PER_MOL_PER_NM3_PER_BAR,
