@@ -45,6 +45,10 @@ class RegionError(QmmlError, ValueError):
     """No cluster can be cut with the present settings."""
 
 
+class NoRoom(RegionError):
+    """What joins together with an atom is more than a region may hold, with the atoms where they are."""
+
+
 class LabelError(QmmlError, RuntimeError):
     """A quantum label could not be computed; logged and skipped, never trained on."""
 

@@ -23,7 +23,8 @@ class System(Section):
     )
     formal_charges: dict[str, int] = Field(
         default_factory=dict,
-        description="Formal charge of whole residues by name, in e; others as the structure file says, else 0.",
+        description="Formal charge of whole residues by name, in e; others as the structure file says, else as "
+        "their bonds say.",
     )
     ml_atoms: str = Field(
         default="all",
@@ -37,8 +38,8 @@ class System(Section):
     )
     topology: Path | None = Field(
         default=None,
-        description="AMBER (.prmtop, .parm7), GROMACS (.top) or CHARMM (.psf) file with atoms, bonds and parameters, in "
-        "place of `force_field`.",
+        description="AMBER (.prmtop, .parm7), GROMACS (.top) or CHARMM (.psf) file with atoms, bonds and parameters, "
+        "in place of `force_field`.",
     )
     gromacs_include: Path | None = Field(
         default=None, description="Folder of the files that a GROMACS topology includes beside those next to it."

@@ -92,15 +92,17 @@ def check_input(config: Config, simulated: Simulated, ensemble: AniEnsemble) -> 
 def _check_units(config: Config, molecules: Molecules) -> None:
     """Refuse what could never be labelled: what must not be cut and yet is larger than a cluster may be."""
     layout, limit = region_layout(config.region, molecules), config.region.max_qm_atoms
+    kept = (config.region.solvent_molecules or 0) * layout.solvent_size
     for unit, blocks in enumerate(layout.unit_blocks):
         links = sum(1 for block in blocks for other in layout.block_neighbours[block] if other not in blocks)
         size = sum(layout.block_sizes[block] for block in blocks) + links
-        if size > limit and not layout.banned[unit]:
+        if size + kept > limit and not layout.banned[unit]:
             first = atom_name(molecules, int(np.flatnonzero(layout.block_of == blocks[0])[0]))
             raise RegionError(
-                f"what hangs together with {first} has {size} atoms, {links} of them link atoms; region.max_qm_atoms "
-                f"is {limit}",
-                cure="raise max_qm_atoms, take smaller units (region.unit), or keep it out with region.exclude",
+                f"what hangs together with {first} has {size} atoms, {links} of them link atoms, and {kept} are kept "
+                f"for the solvent; region.max_qm_atoms is {limit}",
+                cure="raise max_qm_atoms, take smaller units (region.unit), ask for fewer solvent_molecules, or keep "
+                "it out with region.exclude",
             )
 
 

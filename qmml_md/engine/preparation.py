@@ -1,9 +1,7 @@
 """From a structure to step 0: minimise, equilibrate, and collect the first unlabelled clusters on the way."""
 
-import numpy as np
-
 from ..errors import StoppedEarly
-from ..region.sampling import cluster_around, random_atom
+from ..region.sampling import clusters_around, random_atom
 from ..system.molecules import Floats
 from .parts import Parts
 from .propagator import seed_for_openmm, thermal_velocities
@@ -74,5 +72,6 @@ def _first_anchors(parts: Parts, visited: list[Floats]) -> None:
     for positions in visited:
         then = parts.part(molecules.at(positions, molecules.box))
         learner.pool.visit(then, parts.rng)
-        for atom in (int(np.argmax(sigma)), random_atom(parts.kinds, parts.rng)):
-            learner.pool.offer(cluster_around(atom, then, parts.policy), parts.rng)
+        wanted = (parts.policy.hottest(sigma), random_atom(parts.kinds, parts.rng))
+        for cluster in clusters_around(wanted, then, parts.policy):
+            learner.pool.offer(cluster, parts.rng)

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import NoRoom
 from ..records.frames import Frame
 from ..records.rows import RegionRow
-from ..region.sampling import cluster_around, random_atom
+from ..region.sampling import clusters_around, random_atom
 from ..system.molecules import Floats, Molecules
 from ..units import BOLTZMANN_KJ_PER_MOL_PER_K
 from . import cycle, exchanges, rhythm
@@ -140,9 +141,14 @@ class Run:
         sigma, part = parts.doubt(now), parts.part(now)
         self.state.hottest = parts.policy.hottest(sigma)
         time_fs, surface = self.state.step * parts.config.dynamics.timestep_fs, self.state.model_id
-        region, self.state.memory = parts.policy.look(
-            sigma, self.state.memory, before, part.positions, part, time_fs=time_fs, surface=surface
-        )
+        try:
+            region, self.state.memory = parts.policy.look(
+                sigma, self.state.memory, before, part.positions, part, time_fs=time_fs, surface=surface
+            )
+        except NoRoom as error:
+            # Link atoms ask for room by where the atoms are: at another look there may be enough.
+            self.note("region_failed", f"the region stays where it was: {error.what}")
+            return sigma
         self.state.region = region
         if region.epoch != before.epoch:
             whole = parts.whole_region(region)
@@ -185,8 +191,8 @@ class Run:
         with parts.journal.timings.measure("anchors"):
             part = parts.part(now)
             parts.learner.pool.visit(part, parts.rng)
-            for atom in (anywhere,) if labelled else (centre, anywhere):
-                parts.learner.offer_anchor(cluster_around(atom, part, parts.policy))
+            for cluster in clusters_around((anywhere,) if labelled else (centre, anywhere), part, parts.policy):
+                parts.learner.offer_anchor(cluster)
 
 
 def _box(molecules: Molecules) -> Floats:

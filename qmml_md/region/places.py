@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import RegionError
+from ..errors import NoRoom
 from ..system.molecules import Ints, atom_name
 from .growth import grow
 from .layout import NO_ATOMS, Flags
@@ -58,7 +58,7 @@ def find_places(scene: Scene, wishes: Wishes) -> list[Place]:
         wishes: what calls for places.
 
     Raises:
-        RegionError: the first unit, or a seed, does not fit.
+        NoRoom: the first unit, or a seed, does not fit.
     """
     layout, places = scene.layout, list[Place]()
     eager = wishes.hot.copy()
@@ -140,7 +140,7 @@ def _beside(scene: Scene, eager: Flags, start: int, places: list[Place]) -> Plac
     return _place(scene, eager, start, patch)
 
 
-def _too_large(scene: Scene, unit: int) -> RegionError:
+def _too_large(scene: Scene, unit: int) -> NoRoom:
     layout, rules = scene.layout, scene.rules
     first, patch = int(np.argmax(layout.unit_of == unit)), joined(layout, Patch(), [unit])
     topology = scene.molecules.topology
@@ -148,7 +148,7 @@ def _too_large(scene: Scene, unit: int) -> RegionError:
     links = f" and {patch.links} link atoms" if patch.links else ""
     solvent = f", {scene.reserved} of them kept for the solvent" if scene.reserved else ""
     more = "" if patch.size > rules.max_atoms - scene.reserved else "; what its link atoms call for is more than fits"
-    return RegionError(
+    return NoRoom(
         f"what joins together with {name} has {patch.atoms} atoms{links}, the region at most {rules.max_atoms}"
         f"{solvent}{more}",
         cure="raise region.max_qm_atoms, let less join at once (region.unit: fragments), ask for fewer "

@@ -1,8 +1,10 @@
 """Unlabelled clusters cut from where the atoms are."""
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 
-from ..errors import RegionError
+from ..errors import NoRoom, RegionError
 from ..system.molecules import Ints, Molecules
 from .cluster import Cluster, cut_cluster
 from .layout import Flags
@@ -51,6 +53,21 @@ def cluster_around(atom: int, molecules: Molecules, policy: RegionPolicy, *, cut
     electrons = int((molecules.numbers - molecules.formal_charge)[region.atoms].sum())
     electrons += len(cut_bonds(molecules, inside))
     return cut_cluster(molecules, molecules.positions, region.atoms, multiplicity=1 + electrons % 2, cutoff_A=cutoff_A)
+
+
+def clusters_around(atoms: Iterable[int], molecules: Molecules, policy: RegionPolicy) -> Iterator[Cluster]:
+    """Unlabelled clusters around atoms; none where what joins together with an atom does not fit: nothing needs it.
+
+    Args:
+        atoms: indices of the atoms.
+        molecules: what is simulated, with positions and box as they are now.
+        policy: the policy of the run.
+    """
+    for atom in atoms:
+        try:
+            yield cluster_around(atom, molecules, policy)
+        except NoRoom:
+            continue
 
 
 def molecules_by_kind(molecules: Molecules, may_enter: Flags | None = None) -> tuple[Ints, ...]:

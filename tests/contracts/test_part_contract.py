@@ -33,7 +33,8 @@ def context(kind: str, models: list, box: np.ndarray | None, part: np.ndarray = 
         system.setDefaultPeriodicBoxVectors(*box)
     coming = models[1] if len(models) > 1 else None
     periodic = box is not None
-    system.addForce(build_force(models[0], NUMBERS, periodic=periodic, kind=kind, coming=coming, part=Particles(atoms=part)))
+    own = Particles(atoms=part)
+    system.addForce(build_force(models[0], NUMBERS, periodic=periodic, kind=kind, coming=coming, part=own))
     platform = openmm.Platform.getPlatformByName("Reference")
     return openmm.Context(system, openmm.VerletIntegrator(1e-3), platform)
 

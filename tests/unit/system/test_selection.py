@@ -39,7 +39,8 @@ def test_selections_are_those_of_mdtraj(chignolin: Molecules, expression: str, e
 @pytest.mark.parametrize(
     "expression",
     ["", "GLY", "resname", "resname GLY and", "resid", "resname GLY and mass", "protien", "name CA;", "7", "'all'",
-     "index < GLY", "mass 1..2 to 3", "lambda", "name lambda", "((all", "name atom", "resname re", "x" * 3000, "name =~ '('"],
+     "index < GLY", "mass 1..2 to 3", "lambda", "name lambda", "((all", "name atom", "resname re", "x" * 3000,
+     "name =~ '('"],
 )  # fmt: skip
 def test_what_is_no_selection_names_the_key_and_the_cure(chignolin: Molecules, expression: str) -> None:
     with pytest.raises(ConfigError, match=r"system\.ml_atoms: `.*` is no selection") as caught:
