@@ -37,3 +37,9 @@ class Config(Section):
                 "reference.embedding: electrostatic needs a force field around the clusters: set system.ml_atoms"
             )
         return self
+
+    @model_validator(mode="after")
+    def _respa(self) -> "Config":
+        if self.dynamics.integrator == "respa" and self.system.mixed:
+            raise ValueError("dynamics.integrator: respa is not available inside a force field: take verlet")
+        return self

@@ -79,6 +79,12 @@ def check_input(config: Config, simulated: Simulated, ensemble: AniEnsemble) -> 
         multiplicity=config.reference.multiplicity,
     )
     _check_units(config, molecules)
+    if config.reference.embedding != "mechanical" and simulated.field is None:
+        raise ConfigError(
+            f"reference.embedding is {config.reference.embedding}, but system.ml_atoms `{config.system.ml_atoms}` "
+            "leaves no atom to a force field: there are no charges",
+            cure="select fewer atoms in system.ml_atoms, or set reference.embedding: mechanical",
+        )
     if config.dynamics.pressure_bar is not None and molecules.box is None:
         raise ConfigError("dynamics.pressure_bar is set, but nothing repeats", cure="give a box, or no pressure")
     electrons = int(molecules.numbers.sum() - molecules.formal_charge.sum())
