@@ -158,17 +158,20 @@ def _spot_checks(count: int) -> "Extra":
 def _clusters(record: "Record", simulated: "Simulated", spots: list[list[int]]) -> Iterator[tuple[int, int, "Cluster"]]:
     """Step, centre and cluster of each spot, cut as the run would cut it; atoms are counted in the whole system."""
     from ..engine.setup import region_policy
-    from ..region.numbering import renumbered
+    from ..engine.whole import charges_of, in_whole
     from ..region.sampling import cluster_around
 
-    part, policy = simulated.part, region_policy(record.config, simulated)
+    config, part, policy = record.config, simulated.part, region_policy(record.config, simulated)
+    charges, reach = charges_of(config, simulated), config.reference.embedding_cutoff_A
     for frame, atom in spots:
         if policy.layout is not None and not policy.layout.open_atoms[atom]:
             # What the run must not label the audit does not label either.
             continue
         row = record.rows(np.array([frame]))
-        now = part.at(row.positions[0], row.box[0] if record.particles.periodic else None)
-        yield int(row.step[0]), int(part.atoms[atom]), renumbered(cluster_around(atom, now, policy), part.outer)
+        positions, box = row.positions[0], row.box[0] if record.particles.periodic else None
+        cluster = cluster_around(atom, part.at(positions, box), policy)
+        whole = in_whole(cluster, simulated, charges, positions, box, cutoff_A=reach)
+        yield int(row.step[0]), int(part.atoms[atom]), whole
 
 
 def _book_time(run: RunDirectory, seconds: float) -> None:

@@ -11,7 +11,6 @@ from rich.table import Table
 from ..config import Config
 from ..config_file import load_config
 from ..console import duration
-from ..errors import RegionError
 from ..region.cluster import Cluster
 from ..system.molecules import Ints, Molecules
 from .runs import default_out, refuse_used
@@ -79,12 +78,16 @@ def rehearse(config: Config, folder: Path, out: Path, show: Console) -> None:
     molecules = simulated.part.molecules
     card, costs = ensemble.card, label_costs(config, molecules)
     note = match_level(card, config.reference, config.learning, molecules.numbers, molecules.molecule_of)
-    check_room(config, molecules.size, out)
+    check_room(config, simulated.molecules.size, out)
     box = "vacuum" if molecules.box is None else "periodic"
-    count = len(np.unique(molecules.molecule_of))
-    room = needed_bytes(config, molecules.size) / 1e9
+    whole, part = simulated.molecules, simulated.part
+    count = len(np.unique(whole.molecule_of))
+    room = needed_bytes(config, whole.size) / 1e9
+    links = f" and {len(part.links)} link atoms" if len(part.links) else ""
+    mixed = [f"{len(part.atoms)} atoms{links} on the ensemble, the rest in the force field"] if simulated.field else []
     for line in (
-        f"{config.system.structure}: {molecules.size} atoms in {count} molecules, {box}",
+        f"{config.system.structure}: {whole.size} atoms in {count} molecules, {box}",
+        *mixed,
         f"weights {card.name}: {' '.join(card.symbols)}, cutoff {card.cutoff_A} Å, {card.level_of_theory}",
         f"{out} can be written; the run takes about {room:.2f} GB",
         *([note] if note else []),
@@ -94,35 +97,51 @@ def rehearse(config: Config, folder: Path, out: Path, show: Console) -> None:
 
 
 def label_costs(config: Config, molecules: Molecules) -> list[LabelCost]:
-    """Cost of a label of the first solute molecule, and of the largest cluster around it that may be computed.
+    """Cost of a label of the first solute molecule, or of a part of it, and of the largest cluster around it.
+
+    Args:
+        config: the configuration.
+        molecules: what is on the ensemble.
 
     Raises:
-        RegionError: charge or multiplicity of a cluster cannot be decided, or the solute has too many atoms.
+        RegionError: charge or multiplicity of a cluster cannot be decided, or nothing fits.
     """
-    from ..reference.cost import estimate
-
     solute = first_solute(molecules)
     if len(solute) > config.region.max_qm_atoms:
-        raise RegionError(
-            f"the first solute molecule has {len(solute)} atoms, a cluster at most {config.region.max_qm_atoms}",
-            cure="raise region.max_qm_atoms; molecules are labelled whole",
-        )
-    largest = surround(molecules, solute, config.region.max_qm_atoms)
-    costs = []
-    for what, atoms in (("first solute molecule", solute), ("largest cluster around it", largest)):
-        cluster = _cut(config, molecules, atoms)
-        cost = estimate(cluster.numbers, config.reference)
-        charge_left_out = 0 if config.reference.charge is not None else cluster.charge
-        costs.append(
-            LabelCost(
-                what=what,
-                charge=cluster.charge,
-                multiplicity=cluster.multiplicity,
-                electrons=cost.electrons - charge_left_out,
-                cost=cost,
-            )
-        )
-    return costs
+        found = [("part of the first solute", around_middle(config, molecules, solute))]
+    else:
+        largest = surround(molecules, solute, config.region.max_qm_atoms)
+        found = [("first solute molecule", solute), ("largest cluster around it", largest)]
+    return [_label_cost(config, molecules, what, atoms) for what, atoms in found]
+
+
+def around_middle(config: Config, molecules: Molecules, solute: Ints) -> Ints:
+    """The atoms of the region that a run would take around the atom nearest to the middle of a large molecule.
+
+    Args:
+        config: the configuration.
+        molecules: what is on the ensemble.
+        solute: atoms of the molecule.
+    """
+    from ..engine.setup import policy_for
+    from ..region.sampling import region_around
+
+    policy = policy_for(config, molecules)
+    places = molecules.positions[solute]
+    middle = int(solute[np.linalg.norm(places - places.mean(axis=0), axis=1).argmin()])
+    return region_around(middle, molecules, policy).atoms
+
+
+def _label_cost(config: Config, molecules: Molecules, what: str, atoms: Ints) -> LabelCost:
+    from ..reference.cost import estimate
+
+    cluster = _cut(config, molecules, atoms)
+    cost = estimate(cluster.numbers, config.reference)
+    charge_left_out = 0 if config.reference.charge is not None else cluster.charge
+    electrons = cost.electrons - charge_left_out
+    return LabelCost(
+        what=what, charge=cluster.charge, multiplicity=cluster.multiplicity, electrons=electrons, cost=cost
+    )
 
 
 def first_solute(molecules: Molecules) -> Ints:

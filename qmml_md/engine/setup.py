@@ -24,9 +24,8 @@ from ..reference.label import Reference
 from ..reference.pyscf import PyscfReference
 from ..region.policy import ThresholdPolicy
 from ..region.sampling import molecules_by_kind
-from ..region.surroundings import ForceFieldCharges
 from ..system.archive import Simulated, write_archive
-from ..system.molecules import topology_json
+from ..system.molecules import Molecules, topology_json
 from ..units import NM_PER_ANGSTROM
 from .barostat import Barostat
 from .checkpoint import read_checkpoint
@@ -45,6 +44,7 @@ from .simulation import Simulation, particles_of
 from .state import Rhythm, State, refill, unpack
 from .stretch import Stretch
 from .stretch import refill as refill_stretch
+from .whole import charges_of
 
 
 def begin(
@@ -176,17 +176,6 @@ def go_on(config: Config, directory: RunDirectory, progress: Progress) -> Run:
     return run
 
 
-def _charges(config: Config, simulated: Simulated) -> ForceFieldCharges | None:
-    """Of the force field, where labels are embedded in them."""
-    if config.reference.embedding == "mechanical" or simulated.field is None:
-        return None
-    atoms = simulated.molecules
-    ml = np.zeros(atoms.size, dtype=bool)
-    ml[simulated.part.atoms] = True
-    charges = simulated.field.charges
-    return ForceFieldCharges(charges=charges, ml=ml, bonds=atoms.bonds, residue_of=atoms.residue_of)
-
-
 def _told(simulated: Simulated) -> str:
     """How many atoms there are, in words."""
     part, n = simulated.part, simulated.molecules.size
@@ -245,7 +234,12 @@ def particles(config: Config, simulated: Simulated) -> Particles:
 
 def region_policy(config: Config, simulated: Simulated) -> ThresholdPolicy:
     """How the region of a configuration is chosen before anything was labelled."""
-    return thresholds(config.region, fit_calibration(()), region_layout(config.region, simulated.part.molecules))
+    return policy_for(config, simulated.part.molecules)
+
+
+def policy_for(config: Config, learned: Molecules) -> ThresholdPolicy:
+    """The same, for what is on the ensemble."""
+    return thresholds(config.region, fit_calibration(()), region_layout(config.region, learned))
 
 
 def _reference(config: Config) -> Callable[[], Reference]:
@@ -289,5 +283,5 @@ def _assemble(
         rng=rng,
         degrees_of_freedom=atoms.degrees_of_freedom,
         kinds=molecules_by_kind(learned, layout.open_atoms & (simulated.part.outer >= 0)),
-        charges=_charges(config, simulated),
+        charges=charges_of(config, simulated),
     )

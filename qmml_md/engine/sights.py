@@ -1,20 +1,19 @@
 """Places that a label could be computed for: where doubt is largest in each frame of the stretch just run, and now."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..errors import LabelError, RegionError
 from ..learning.features import featurise
 from ..learning.selection import Candidate, choose
 from ..reference.cost import estimate
 from ..region.cluster import Cluster, cut_cluster
-from ..region.numbering import renumbered
 from ..region.policy import Region, empty_region
 from ..region.sampling import random_atom, region_around
-from ..region.surroundings import in_system, surround
 from ..system.molecules import Floats, Molecules
 from .parts import Parts
 from .state import State
+from .whole import in_whole
 
 #: Cost of what cannot be labelled, s.
 BEYOND_ANY_BUDGET_S = 1e12
@@ -163,23 +162,12 @@ def _sight(parts: Parts, step: int, frame: Molecules, sigma: Floats, region: Reg
         step=step,
         sigma=parts.of_whole(sigma),
         region=parts.whole_region(region),
-        cluster=_in_whole(parts, cluster, frame),
+        cluster=in_whole(
+            cluster,
+            parts.simulated,
+            parts.charges,
+            frame.positions,
+            frame.box,
+            cutoff_A=settings.embedding_cutoff_A,
+        ),
     )
-
-
-def _in_whole(parts: Parts, cluster: Cluster, frame: Molecules) -> Cluster:
-    """A cluster of what is on the ensemble, counted among all atoms, with the charges around it where they count."""
-    part, settings, charges = parts.simulated.part, parts.config.reference, parts.charges
-    if charges is None:
-        return renumbered(cluster, part.outer)
-    parents, boundary = in_system(cluster, part.outer, part.links)
-    around = surround(
-        cluster,
-        charges,
-        frame.positions,
-        frame.box,
-        cutoff_A=settings.embedding_cutoff_A,
-        parents=parents,
-        boundary=boundary,
-    )
-    return replace(renumbered(cluster, part.outer), surroundings=around)

@@ -107,10 +107,20 @@ def test_dry_run_fills_the_largest_cluster_with_whole_molecules(
     assert "651 atoms in 214 molecules, periodic" in text
 
 
+def test_dry_run_costs_a_part_of_a_molecule_that_is_too_large(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ethanol, cut between its carbons: CH2OH, whose carbon is nearest to the middle, and a link atom."""
+    assert main(["validate", str(write(tmp_path, ETHANOL, "region: {max_qm_atoms: 8}\n")), "--dry-run"]) == 0
+    (part,) = [line for line in capsys.readouterr().out.splitlines() if "part of the first solute" in line]
+    assert [cell.strip() for cell in part.split("│")[2:5]] == ["6", "0", "1"]
+
+
 @pytest.mark.parametrize(
     ("extra", "needle"),
     [
-        ("region: {max_qm_atoms: 8}\n", "9 atoms"),
+        # CH2OH and a link atom.
+        ("region: {max_qm_atoms: 5}\n", "has 6 atoms, 1 of them link atoms"),
         ("reference: {charge: 1}\n", "odd number"),
         ("reference: {multiplicity: 2}\n", "multiplicity 2"),
         ("reference: {basis: no-such-basis}\n", "no-such-basis"),
