@@ -1,6 +1,7 @@
 """Laws of the choice: spread out, doubtful, within the budget, never the same geometry twice, blind to order."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,16 @@ def test_of_two_equal_places_the_more_doubtful_is_chosen() -> None:
         doubt = [1.0] * 4
         doubt[hot] = 1.2
         assert choose(candidates(features, doubt), [], count=1, cost=unit_cost) == [hot]
+
+
+def test_link_atoms_make_no_label_worth_more() -> None:
+    # Two clusters with one atom each in the same place; the first has a second atom far from everything. If that is a
+    # link atom the clusters are worth the same, and the more doubtful one is chosen.
+    pool = candidates([point((0.0, 0.0), (50.0, 50.0)), point((0.0, 0.0)), point((1.0, 0.0))], [1.0, 1.1, 0.1])
+    capped = replace(pool[0], cluster=replace(pool[0].cluster, links=np.array([[1, 0]])))
+    assert choose([capped, *pool[1:]], [], count=1, cost=unit_cost) == [1]
+    # The twin: as an atom of the simulation it is worth a label.
+    assert choose(pool, [], count=1, cost=unit_cost) == [0]
 
 
 def test_what_stands_for_many_comes_before_an_outlier() -> None:
