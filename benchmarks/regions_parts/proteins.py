@@ -4,6 +4,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import openmm
 from openmm import Vec3, app, unit
 
 from qmml_md.config import Region as RegionSettings
@@ -18,13 +19,15 @@ from qmml_md.system.structures import read_structure
 DATA = Path(__file__).resolve().parents[2] / "tests" / "data" / "structures"
 #: File and edge of the box, nm: for crambin one that holds ten thousand atoms.
 PROTEINS = {"chignolin": ("chignolin_1uao_model1.pdb", 3.4), "crambin": ("crambin_1ejg_with_hydrogens.pdb", 4.75)}
+#: Steps of a minimiser.
+RELAXATION = 40
 #: Most atoms of a cluster, and reach of its buffer, Å. The indole of a tryptophan with its link atom needs 16.
 SIZES = ((24, 2.5), (40, 3.5), (64, 4.5))
 
 
 @cache
 def solvated(name: str, folder: Path) -> Molecules:
-    """A protein in a box of water with its counter-ions; waters stand as they were put.
+    """A protein in a box of water, relaxed until the contacts of waters that were put there are gone.
 
     Args:
         name: of ``PROTEINS``.
@@ -35,9 +38,15 @@ def solvated(name: str, folder: Path) -> Molecules:
     field = app.ForceField("amber14-all.xml", "amber14/tip3p.xml")
     modeller = app.Modeller(protein.topology, protein.positions)
     modeller.addSolvent(field, model="tip3p", boxSize=Vec3(edge, edge, edge) * unit.nanometer)
+    system = field.createSystem(modeller.topology, nonbondedMethod=app.CutoffPeriodic)
+    platform = openmm.Platform.getPlatformByName("CPU")
+    sums = {"Threads": "1", "DeterministicForces": "true"}
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform, sums)
+    context.setPositions(modeller.positions)
+    openmm.LocalEnergyMinimizer.minimize(context, maxIterations=RELAXATION)
     path = folder / f"{name}_in_water.pdb"
     with path.open("w") as out:
-        app.PDBFile.writeFile(modeller.topology, modeller.positions, out)
+        app.PDBFile.writeFile(modeller.topology, context.getState(positions=True).getPositions(), out)
     return read_structure(path)
 
 

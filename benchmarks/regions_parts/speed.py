@@ -14,14 +14,14 @@ from qmml_md.region.policy import empty_region
 CENTRES = {False: 100, True: 3}
 #: Of each centre the best of so many: the machine's other work is no cost of ours.
 REPEATS = 3
-#: Half-width of the doubt around each centre, nm: about twenty core atoms.
-DOUBT_NM = 0.3
+#: Width of the doubt around each centre, nm: about twenty core atoms.
+DOUBT_NM = 0.45
 GOAL_MS = 5.0
 
 
 def figures(*, quick: bool) -> list[Figure]:
     """Select and cut around random centres of a protein in water, about twenty atoms in doubt at once."""
-    worst, times = 0.0, []
+    times, cores = [], []
     with tempfile.TemporaryDirectory() as folder:
         molecules = solvated("chignolin" if quick else "crambin", Path(folder))
         for most, buffer in SIZES:
@@ -37,10 +37,12 @@ def figures(*, quick: bool) -> list[Figure]:
                         cut_cluster(molecules, molecules.positions, place.atoms, multiplicity=None, cutoff_A=5.2)
                     found.append(1e3 * (time.perf_counter() - began))
                 times.append(min(found))
+                cores.append(len(region.core))
     worst = max(times)
     what = f"select and cut, {molecules.size} atoms, the slowest of {len(times)}"
     goal = {} if quick else {"goal": "≤ 5", "met": worst <= GOAL_MS}
     return [
         Figure(id="R3.worst", what=what, value=worst, unit="ms", **goal),
         Figure(id="R3.median", what="the median of them", value=float(np.median(times)), unit="ms"),
+        Figure(id="R3.core", what="core atoms, median", value=float(np.median(cores)), unit=""),
     ]
