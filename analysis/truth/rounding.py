@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...ensemble.batch import BatchOutput, evaluate_models
+from ...ensemble.batch import BatchOutput
 from ...ensemble.model import AniEnsemble
 from ...ensemble.weights import Precision, load
 from ...records.frames import Frames
@@ -76,5 +76,5 @@ def _evaluated(
     if precision == "single":
         positions = positions.astype(np.float32).astype(np.float64)
     boxes = frames.box if record.particles.periodic else None
-    (out,) = evaluate_models([models[precision]], record.particles.numbers, positions, boxes, forces=forces)
+    (out,) = record.potential.evaluate_models([models[precision]], positions, boxes, forces=forces)
     return out
