@@ -34,7 +34,7 @@ from qmml_md.region.sampling import region_around
 from qmml_md.system.molecules import Molecules
 
 WEIGHTS = (0.0, 0.1, 0.3, 1.0)
-SIZES = (24, 48, 80)
+SIZES = (24, 80)
 #: Labels of one training, anchors beside them, optimiser steps: a run's, but for what saves time.
 LABELS, ANCHORS, EPOCHS, ANCHORS_PER_STEP = 5, 8, 60, 4
 #: Force RMSE between learner and truth, eV/Å: that of ANI-1x against its level of theory.
