@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import RegionError
+from ..system.fragments import leaving_bonds
 from ..system.images import nearest_image
 from ..system.molecules import Floats, Ints, Molecules
 from ..units import NM_PER_ANGSTROM
@@ -43,10 +44,7 @@ def cut_bonds(molecules: Molecules, inside: "Flags") -> Ints:
     Returns:
         Rows (inside atom, outside atom), sorted, shape (l, 2).
     """
-    ends = inside[molecules.bonds]
-    cut = molecules.bonds[ends[:, 0] != ends[:, 1]]
-    rows = np.where(inside[cut[:, :1]], cut, cut[:, ::-1])
-    return np.asarray(rows[np.lexsort(rows.T[::-1])], dtype=np.int64)
+    return leaving_bonds(molecules.bonds, inside)
 
 
 def link_ratio(inside_number: int, outside_number: int) -> float:

@@ -6,6 +6,7 @@ ring, C–H or polar bond, no bond in conjugation. Where no bond may be cut the 
 
 import networkx as nx
 import numpy as np
+from numpy.typing import NDArray
 
 from .images import Ints
 from .molecules import molecules_of
@@ -36,6 +37,19 @@ def cuttable_bonds(numbers: Ints, bonds: Ints) -> Ints:
     single = (ends == SATURATED).any(axis=1) & (ends >= UNSATURATED).all(axis=1) & (ends <= SATURATED).all(axis=1)
     chosen = bonds[carbon & single]
     return np.asarray(chosen[~in_small_ring(chosen, bonds)], dtype=np.int64)
+
+
+def leaving_bonds(bonds: Ints, inside: NDArray[np.bool_]) -> Ints:
+    """Bonds between an atom of a set and one outside: rows (inside atom, outside atom), sorted, shape (l, 2).
+
+    Args:
+        bonds: pairs of atom indices, shape (b, 2).
+        inside: whether each atom belongs to the set, shape (n,).
+    """
+    ends = inside[bonds]
+    cut = bonds[ends[:, 0] != ends[:, 1]]
+    rows = np.where(inside[cut[:, :1]], cut, cut[:, ::-1])
+    return np.asarray(rows[np.lexsort(rows.T[::-1])], dtype=np.int64)
 
 
 def in_small_ring(chosen: Ints, bonds: Ints) -> np.ndarray:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import StructureError
-from .fragments import fragments_of
+from .fragments import fragments_of, leaving_bonds
 from .images import Floats, Ints, nearest_image
 from .molecules import Molecules, molecules_of
 
@@ -187,9 +187,7 @@ def cut_bonds(molecules: Molecules, atoms: Ints) -> Ints:
     """
     inside = np.zeros(molecules.size, dtype=bool)
     inside[atoms] = True
-    both = np.concatenate([molecules.bonds, molecules.bonds[:, ::-1]])
-    leaving = both[inside[both[:, 0]] & ~inside[both[:, 1]]]
-    return np.asarray(leaving[np.lexsort((leaving[:, 1], leaving[:, 0]))], dtype=np.int64)
+    return leaving_bonds(molecules.bonds, inside)
 
 
 def _capped(molecules: Molecules, atoms: Ints, links: Ints, positions: Floats) -> Molecules:

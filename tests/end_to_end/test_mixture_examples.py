@@ -12,8 +12,8 @@ from qmml_md.config import Config
 from qmml_md.engine.inputs import read_simulated
 from qmml_md.engine.loop import start
 from qmml_md.engine.progress import Silent
-from qmml_md.records.run_directory import RunDirectory, read_trajectory
 from qmml_md.records.rows import LabelRow
+from qmml_md.records.run_directory import RunDirectory, read_trajectory
 from qmml_md.reference.label import Label
 from qmml_md.reference.store import LabelStore
 
