@@ -54,3 +54,17 @@ def test_learning_quick(tmp_path: Path) -> None:
     # 0.0656 eV/Å untrained; plain training to tolerance on one label more than doubles the error.
     assert figures["L3.5"]["value"] < 0.0656, figures["L3.5"]
     assert 0.5 < figures["L7.ethanol.coverage"]["value"] <= 1.0
+
+
+def test_regions_quick(tmp_path: Path) -> None:
+    out = tmp_path / "figures.json"
+    command = [sys.executable, str(ROOT / "benchmarks" / "regions.py"), "--quick", "--json", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stderr
+    figures = {figure["id"]: figure for figure in json.loads(out.read_text())["figures"]}
+    assert {name.partition(".")[0] for name in figures} == {f"R{k}" for k in range(1, 7)}
+    # What does not depend on how many are looked at must hold in the quick form too.
+    for name in ("cut", "valence", "charge", "electrons", "clash", "size", "same"):
+        assert figures[f"R1.{name}"]["met"] is True, figures[f"R1.{name}"]
+    assert figures["R1.linked"]["value"] > 0.0
+    assert figures["R2.converged"]["met"] is True, figures["R2.converged"]

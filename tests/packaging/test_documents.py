@@ -42,7 +42,7 @@ def test_every_key_that_a_document_names_exists(document: Path) -> None:
     keys = {f"{s}.{k}" for s, info in Config.model_fields.items() for k in getattr(info.annotation, "model_fields", ())}
     sections = "|".join(s for s in Config.model_fields if s != "title")
     named = re.findall(rf"`((?:{sections})\.[a-z]\w*)(?:: [^`]*)?`", document.read_text(encoding="utf-8"))
-    suffixes = ("py", "md")
+    suffixes = ("py", "md", "json", "xml")
     assert {name for name in named if name.rsplit(".", 1)[1] not in suffixes} - keys == set()
 
 
