@@ -70,8 +70,8 @@ def test_what_is_missing_is_named_with_a_cure(
 
 def label_row(key: str, rmse: float, atoms: int = 3, *, reused: bool = False, held_out: bool = False) -> LabelRow:
     data = {
-        "parents": list(range(atoms)), "error": [0.1] * atoms, "force_rmse": rmse, "force_rmse_start": 2 * rmse, "wall_time_s": 2.0,
-        "reused": reused, "held_out": held_out,
+        "parents": list(range(atoms)), "error": [0.1] * atoms, "force_rmse": rmse, "force_rmse_start": 2 * rmse,
+        "wall_time_s": 2.0, "reused": reused, "held_out": held_out,
     }  # fmt: skip
     return LabelRow(key=key, step=0, model="m0", region_epoch=1, data=data)
 
