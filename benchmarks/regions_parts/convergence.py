@@ -12,7 +12,7 @@ from qmml_md.errors import LabelError
 from qmml_md.reference.pyscf import PyscfReference
 
 #: Clusters in all; atoms of each, and reach of the buffer, Å.
-SAMPLE, MOST, BUFFER_A = {False: 20, True: 2}, 20, 2.0
+SAMPLE, MOST, BUFFER_A = {False: 20, True: 2}, 16, 1.5
 QUICK_LEVEL = Reference(method="hf", basis="sto-3g", density_fit=False)
 
 
