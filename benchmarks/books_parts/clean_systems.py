@@ -168,7 +168,11 @@ def system(name: str) -> tuple[Particles, Floats, Floats | None]:
 def _twice(molecules: Molecules) -> Molecules:
     """The same molecules again in the middle of the box: no two of them closer than before, all across the border."""
     topology = molecules.topology.copy().join(molecules.topology)
-    count = int(molecules.molecule_of.max()) + 1
+
+    def again(numbered: np.ndarray) -> np.ndarray:
+        """Numbers of what an atom belongs to: the copies count on."""
+        return np.concatenate([numbered, numbered + int(numbered.max()) + 1])
+
     return replace(
         molecules,
         topology=topology,
@@ -176,7 +180,9 @@ def _twice(molecules: Molecules) -> Molecules:
         masses=np.tile(molecules.masses, 2),
         positions=np.concatenate([molecules.positions, molecules.positions + EDGE_NM / 2]),
         bonds=np.concatenate([molecules.bonds, molecules.bonds + molecules.size]),
-        molecule_of=np.concatenate([molecules.molecule_of, molecules.molecule_of + count]),
+        molecule_of=again(molecules.molecule_of),
+        residue_of=again(molecules.residue_of),
+        fragment_of=again(molecules.fragment_of),
         formal_charge=np.tile(molecules.formal_charge, 2),
     )
 
