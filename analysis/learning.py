@@ -4,7 +4,8 @@ Only labels that came after the first accepted update count: before it both mode
 that the region asked for, so the comparison speaks of places of doubt; it needs no tolerance and makes no verdict.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ..records.rows import LabelRow
 from ..records.scores import pooled
@@ -36,11 +37,16 @@ def learning_part(labels: Sequence[LabelRow], first_model: str) -> Part:
 
 def _guarantee(labels: Sequence[LabelRow]) -> tuple[Finding, ...]:
     """The share of core atoms that have everything within the model's cutoff in their cluster; nothing if unknown."""
-    told = [
-        whole
-        for row in labels
-        if row.data.get("complete") is not None
-        for whole, core in zip(row.data["complete"], row.data["core"], strict=True)
-        if core
-    ]
+    told = [whole for row in labels for whole in core_guarantee(row.data) or ()]
     return (Finding(name="core_atoms_guaranteed", value=sum(told) / len(told), unit="1"),) if told else ()
+
+
+def core_guarantee(data: Mapping[str, Any]) -> list[bool] | None:
+    """Whether each core atom of a label has everything within the model's cutoff in its cluster; None if unknown.
+
+    Args:
+        data: of the row of the label.
+    """
+    if data.get("complete") is None:
+        return None
+    return [whole for whole, core in zip(data["complete"], data["core"], strict=True) if core]

@@ -10,12 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...config import THERMOSTATS
-from ...ensemble.potential import potential_of
 from ...ensemble.weights import load
 from ...errors import AuditError
 from ...records.frames import Floats, Frames
 from ...records.run_directory import RunDirectory
-from ...system.archive import read_archive
 from ..findings import Check, Kind, Part, Status
 from ..record import Record
 from .differences import surface_of
@@ -128,10 +126,9 @@ def _gradient_probe(run: RunDirectory, record: Record, rng: np.random.Generator,
         return Part(checks=(Check(name="gradient", kind=Kind.PHYSICS, status=Status.NOT_APPLICABLE, why=why),))
     mixed = record.mixed is not None
     model = load(str(run.model(record.final_model)), "double")
-    # A fast platform rounds the field to single precision, and differences of energies would show that alone.
-    potential = potential_of(read_archive(run.root, "Reference")) if mixed else record.potential
     return gradient_part(
-        surface_of(model, potential),
+        # Differences of energies would show the rounding of the field alone.
+        surface_of(model, record.potential.in_double()),
         particles=record.particles,
         frames=record.sample(THOROUGH_FRAMES if thorough else GRADIENT_FRAMES, rng),
         periodic=record.particles.periodic,

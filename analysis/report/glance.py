@@ -6,6 +6,7 @@ from typing import Any
 from ...config import Config
 from ...records.books import Account
 from ..findings import Kind, Status
+from ..learning import core_guarantee
 from .story import Story
 
 INTEGRATORS = {
@@ -190,7 +191,7 @@ def label_rows(story: Story) -> list[dict[str, Any]]:
             "time_ps": story.time_of(row.step),
             "atoms": len(row.data["parents"]),
             "links": row.data["parents"].count(-1),
-            "charge": f"{row.data.get('charge') or 0:+d}" if row.data.get("charge") else "0",
+            "charge": f"{charge:+d}" if (charge := row.data.get("charge")) else "0",
             "core": sum(row.data["core"]),
             "guaranteed": guaranteed(row.data),
             "force_rmse": row.data["force_rmse"],
@@ -205,11 +206,8 @@ def label_rows(story: Story) -> list[dict[str, Any]]:
 
 def guaranteed(data: dict[str, Any]) -> str:
     """How many core atoms have everything within the model's cutoff in their cluster, of how many."""
-    complete = data.get("complete")
-    if complete is None:
-        return "–"
-    core = [whole for whole, called in zip(complete, data["core"], strict=True) if called]
-    return f"{sum(core)} of {len(core)}"
+    told = core_guarantee(data)
+    return "–" if told is None else f"{sum(told)} of {len(told)}"
 
 
 def ledger_rows(story: Story) -> list[dict[str, Any]]:

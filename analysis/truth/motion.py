@@ -36,6 +36,8 @@ class Motion:
 
     def __init__(self, record: Record) -> None:
         self._record = record
+        # What constraints do to an atom is in no stored force.
+        self._free = record.free
         self._last: tuple[Floats, Floats, Floats] | None = None
         self._squares: list[Floats] = []
         self._left: list[Floats] = []
@@ -43,8 +45,7 @@ class Motion:
 
     def add(self, frames: Frames) -> None:
         """Take the next block."""
-        # What constraints do to an atom is in no stored force.
-        free = self._record.free
+        free = self._free
         masses = self._record.particles.masses[free]
         x, v = frames.positions[:, free], frames.velocities[:, free]
         a = frames.forces_used[:, free] / masses[None, :, None]

@@ -9,6 +9,7 @@ from ..config import Config
 from ..ensemble.model import AniEnsemble
 from ..ensemble.weights import load, single_member
 from ..errors import ConfigError, RegionError, RunDirectoryError
+from ..region.patch import Patch, joined
 from ..system.archive import Simulated, has_archive, read_archive
 from ..system.mixed import read_system
 from ..system.molecules import Molecules, atom_name
@@ -100,13 +101,12 @@ def _check_units(config: Config, molecules: Molecules) -> None:
     layout, limit = region_layout(config.region, molecules), config.region.max_qm_atoms
     kept = (config.region.solvent_molecules or 0) * layout.solvent_size
     for unit, blocks in enumerate(layout.unit_blocks):
-        links = sum(1 for block in blocks for other in layout.block_neighbours[block] if other not in blocks)
-        size = sum(layout.block_sizes[block] for block in blocks) + links
-        if size + kept > limit and not layout.banned[unit]:
+        alone = joined(layout, Patch(), [unit])
+        if alone.size + kept > limit and not layout.banned[unit]:
             first = atom_name(molecules, int(np.flatnonzero(layout.block_of == blocks[0])[0]))
             raise RegionError(
-                f"what hangs together with {first} has {size} atoms, {links} of them link atoms, and {kept} are kept "
-                f"for the solvent; region.max_qm_atoms is {limit}",
+                f"what hangs together with {first} has {alone.size} atoms, {alone.links} of them link atoms, and "
+                f"{kept} are kept for the solvent; region.max_qm_atoms is {limit}",
                 cure="raise max_qm_atoms, take smaller units (region.unit), ask for fewer solvent_molecules, or keep "
                 "it out with region.exclude",
             )

@@ -56,6 +56,7 @@ class Journal:
 
     Attributes:
         run: the run directory.
+        particles: what stays the same in all frames.
         books: the ledger of the whole run.
         timings: where the time went.
         next_checkpoint: number of the checkpoint that the next commit writes.
@@ -64,7 +65,7 @@ class Journal:
     def __init__(self, run: RunDirectory, database: RunDatabase, particles: Particles) -> None:
         self.run = run
         self._database = database
-        self._particles = particles
+        self.particles = particles
         self._pending = _Pending()
         self._segments = database.next_segment()
         last = database.last_checkpoint()
@@ -171,7 +172,7 @@ class Journal:
         path = self.run.segment(self._segments)
         # A file under this name was written but never committed: it did not happen.
         path.unlink(missing_ok=True)
-        digest = write_segment(path, stack(frames, model_id, blend_id), self._particles)
+        digest = write_segment(path, stack(frames, model_id, blend_id), self.particles)
         return SegmentRow(
             id=self._segments,
             first_step=frames[0].step,

@@ -10,8 +10,8 @@ from ..learning.boundary import atom_weights, counted_rmse
 from ..learning.gate import cluster_energy_and_forces
 from ..records.rows import LabelRow
 from ..reference.label import Label
-from ..region.cluster import Cluster, Flags
-from ..system.molecules import Floats
+from ..region.cluster import Cluster
+from ..system.molecules import Flags, Floats
 from ..units import EV_PER_HARTREE
 from .parts import Parts
 from .sights import Sight

@@ -121,11 +121,18 @@ def _make(
     write_archive(directory.root, simulated)
     database = RunDatabase(directory.database, create=True)
     rng = np.random.default_rng(np.random.SeedSequence(config.dynamics.seed))
-    freedom, seed = particles(config, simulated).degrees_of_freedom, seed_for_openmm(rng)
-    potential, atoms = potential_of(simulated), simulated.molecules
-    simulation = Simulation(config, atoms, potential, base, seed=seed, degrees_of_freedom=freedom, inner=inner)
-    surface = Surface(ensemble=base)
-    parts = _assemble(resolved, directory, database, simulated, (base, base_id), surface, simulation, progress, rng)
+    atoms = particles(config, simulated)
+    simulation = Simulation(
+        config,
+        simulated.molecules,
+        potential_of(simulated),
+        base,
+        seed=seed_for_openmm(rng),
+        degrees_of_freedom=atoms.degrees_of_freedom,
+        inner=inner,
+    )
+    surface, journal = Surface(ensemble=base), Journal(directory, database, atoms)
+    parts = _assemble(resolved, directory, journal, simulated, (base, base_id), surface, simulation, progress, rng)
     parts.journal.model(ModelRow(id=base_id, step=0, parent="", data={"name": base.card.name}))
     return parts, Run(parts, State(model_id=base_id, rhythm=Rhythm(interval=config.region.check_every_steps)))
 
@@ -154,19 +161,21 @@ def go_on(config: Config, directory: RunDirectory, progress: Progress) -> Run:
     simulated = read_simulated(config, directory.root)
     rng = np.random.default_rng()
     rng.bit_generator.state = checkpoint.state["rng"]
+    atoms = particles(config, simulated)
     simulation = Simulation(
         config,
         simulated.molecules,
         potential_of(simulated),
         surface.ensemble,
         seed=1,
-        degrees_of_freedom=particles(config, simulated).degrees_of_freedom,
+        degrees_of_freedom=atoms.degrees_of_freedom,
         inner=read_inner(config, directory.root, base),
         coming=surface.coming,
     )
     blend = 0.0 if state.ramp is None else state.ramp.done / state.ramp.steps
     simulation.restore(checkpoint.openmm, blend=blend)
-    parts = _assemble(config, directory, database, simulated, (base, base_id), surface, simulation, progress, rng)
+    journal = Journal(directory, database, atoms)
+    parts = _assemble(config, directory, journal, simulated, (base, base_id), surface, simulation, progress, rng)
     parts.learner.recall(checkpoint.state["label_keys"], checkpoint.state["held_out_keys"])
     parts.experience.absorb(database.labels())
     refill(parts.learner.pool, checkpoint, simulated.part.molecules)
@@ -250,7 +259,7 @@ def _reference(config: Config) -> Callable[[], Reference]:
 def _assemble(
     config: Config,
     directory: RunDirectory,
-    database: RunDatabase,
+    journal: Journal,
     simulated: Simulated,
     start: tuple[AniEnsemble, str],
     surface: Surface,
@@ -260,9 +269,8 @@ def _assemble(
 ) -> Parts:
     """Put together what a run is made of, new or resumed; ``start`` is its first model with its identity."""
     base, base_id = start
-    atoms, learned = particles(config, simulated), simulated.part.molecules
+    learned = simulated.part.molecules
     layout = region_layout(config.region, learned)
-    journal = Journal(directory, database, atoms)
     pressure = config.dynamics.pressure_bar
     barostat = None
     if pressure is not None:
@@ -281,7 +289,7 @@ def _assemble(
         barostat=barostat,
         progress=progress,
         rng=rng,
-        degrees_of_freedom=atoms.degrees_of_freedom,
+        degrees_of_freedom=journal.particles.degrees_of_freedom,
         kinds=molecules_by_kind(learned, layout.open_atoms & (simulated.part.outer >= 0)),
         charges=charges_of(config, simulated),
     )

@@ -51,6 +51,6 @@ def in_whole(
     found = renumbered(cluster, part.outer)
     if charges is None:
         return found
-    parents, boundary = in_system(cluster, part.outer, part.links)
-    around = surround(cluster, charges, positions, box, cutoff_A=cutoff_A, parents=parents, boundary=boundary)
+    _, boundary = in_system(cluster, part.outer, part.links)
+    around = surround(found, charges, positions, box, cutoff_A=cutoff_A, boundary=boundary)
     return replace(found, surroundings=around)

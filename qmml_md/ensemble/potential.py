@@ -6,12 +6,12 @@ is x: then this is ``model.evaluate`` and nothing more.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..system.archive import Simulated
-from ..system.field import Field
+from ..system.field import Field, load_field
 from ..system.molecules import Floats, Ints
 from ..system.subsystem import Subsystem
 from .batch import BatchOutput, evaluate_models
@@ -97,6 +97,13 @@ class Potential:
             for own, (_, rest), x, box in zip(out.forces, field, positions, cells, strict=True)
         ]
         return BatchOutput(energy=energy, forces=np.array(spread, dtype=np.float64).reshape(positions.shape))
+
+    def in_double(self) -> "Potential":
+        """The same with a field that is computed in double precision, slowly; a fast platform rounds it to single."""
+        if self.mixture is None:
+            return self
+        field = load_field(self.mixture.field.xml, "Reference")
+        return replace(self, mixture=replace(self.mixture, field=field))
 
     def disagreement(self, model: AniEnsemble, positions: Floats, box: Floats | None) -> Floats:
         """σ of all atoms, eV/Å, shape (n,); zero outside of the part: a force field has no doubt.

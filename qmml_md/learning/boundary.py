@@ -18,8 +18,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..region.cluster import Cluster, Flags
-from ..system.molecules import Floats
+from ..region.cluster import Cluster
+from ..system.molecules import Flags, Floats
 
 
 def atom_weights(cluster: Cluster, boundary_weight: float) -> Floats:

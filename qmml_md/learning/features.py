@@ -13,8 +13,7 @@ from torchani.aev import AEVComputer
 from torchani.neighbors import Neighbors, Triples, discard_outside_cutoff, neighbors_to_triples
 
 from ..ensemble.model import AniEnsemble, element_indices
-from ..region.cluster import Flags
-from ..system.molecules import Floats, Ints
+from ..system.molecules import Flags, Floats, Ints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -4,17 +4,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import RegionError
 from ..system.images import nearest_image
-from ..system.molecules import Floats, Ints, Molecules
+from ..system.molecules import Flags, Floats, Ints, Molecules
 from ..units import ANGSTROM_PER_NM
 from .guarantee import complete_atoms, unseen_across
 from .links import HYDROGEN, cut_bonds, link_ratios, place_links
 from .placing import place
-
-Flags = NDArray[np.bool_]
 
 #: Closer than this to another atom a link atom is a ghost: below the shortest bond there is, 0.74 Å in H2.
 GHOST_A = 0.7

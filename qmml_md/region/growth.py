@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ..system.molecules import Floats, Ints
-from .layout import NO_ATOMS, Flags
+from ..system.molecules import Flags, Floats, Ints
+from .layout import NO_ATOMS
 from .patch import Patch, Scene, closed, joined
 from .vicinity import Vicinity, distances, extent, vicinity
 

@@ -4,23 +4,18 @@ The model's force on an atom, through its own descriptor, ends at the cutoff. An
 simulation within the cutoff around it is in the cluster, and nothing else is: no link atom either.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from scipy.spatial import cKDTree
 
 from ..system.images import nearest_image
-from ..system.molecules import Floats, Molecules
+from ..system.molecules import Flags, Floats, Molecules
 from ..units import NM_PER_ANGSTROM
 from .links import cut_bonds, link_ratios
 
-if TYPE_CHECKING:
-    from .cluster import Flags
-
 
 def complete_atoms(
-    molecules: Molecules, positions_nm: Floats, inside: "Flags", box: Floats | None, cutoff_A: float
-) -> "Flags":
+    molecules: Molecules, positions_nm: Floats, inside: Flags, box: Floats | None, cutoff_A: float
+) -> Flags:
     """Whether each atom of a cluster has no atom from outside, and no link atom, within the cutoff.
 
     Args:
@@ -56,7 +51,7 @@ def complete_atoms(
     return found
 
 
-def _by_images(here: Floats, foreign: Floats, box: Floats, cutoff: float) -> "Flags":
+def _by_images(here: Floats, foreign: Floats, box: Floats, cutoff: float) -> Flags:
     """Whether no foreign atom is within the cutoff of each atom, over all images, one atom after another."""
     found = np.ones(len(here), dtype=bool)
     for k, place in enumerate(here):
@@ -65,7 +60,7 @@ def _by_images(here: Floats, foreign: Floats, box: Floats, cutoff: float) -> "Fl
     return found
 
 
-def unseen_across(placed_nm: Floats, box: Floats | None, cutoff_A: float) -> "Flags":
+def unseen_across(placed_nm: Floats, box: Floats | None, cutoff_A: float) -> Flags:
     """Whether each atom of a cluster sees every other one where the cluster has placed it, not at another image.
 
     In a box that is little wider than the cluster, two of its atoms may meet across the faces, which in vacuum they

@@ -4,12 +4,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import ConfigError
-from ..system.molecules import Ints, Molecules, atom_name
+from ..system.molecules import Flags, Ints, Molecules, atom_name
 
-Flags = NDArray[np.bool_]
 Unit = Literal["auto", "fragments", "residues", "molecules"]
 
 NO_ATOMS: Ints = np.zeros(0, dtype=np.int64)

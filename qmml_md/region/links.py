@@ -13,11 +13,11 @@ import numpy as np
 from ..errors import RegionError
 from ..system.fragments import leaving_bonds
 from ..system.images import nearest_image
-from ..system.molecules import Floats, Ints, Molecules
+from ..system.molecules import Flags, Floats, Ints, Molecules
 from ..units import NM_PER_ANGSTROM
 
 if TYPE_CHECKING:
-    from .cluster import Cluster, Flags
+    from .cluster import Cluster
 
 HYDROGEN = 1
 #: Equilibrium lengths of bonds to hydrogen by element, Å: CT-HC, H-N, HO-OH and HS-SH of the Amber force field (Cornell
@@ -34,7 +34,7 @@ CLOSE_TO_HYDROGEN_A = 1.25
 CLOSE_TO_HEAVY_A = 1.5
 
 
-def cut_bonds(molecules: Molecules, inside: "Flags") -> Ints:
+def cut_bonds(molecules: Molecules, inside: Flags) -> Ints:
     """Bonds between an atom of a cluster and one outside.
 
     Args:
@@ -114,7 +114,7 @@ def fold_forces(cluster: "Cluster", forces: Floats) -> tuple[Floats, Floats]:
     return np.delete(folded, caps, axis=0), outer
 
 
-def unfit_outers(molecules: Molecules, positions_nm: Floats, inside: "Flags", box: Floats | None) -> Ints:
+def unfit_outers(molecules: Molecules, positions_nm: Floats, inside: Flags, box: Floats | None) -> Ints:
     """Atoms outside that must come in with their fragments, since link atoms in their place would not be fit.
 
     Two link atoms must not stand in for one atom, nor come as close to one another, or to an atom of the cluster that

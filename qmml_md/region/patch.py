@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..system.molecules import Floats, Ints, Molecules
-from .layout import NO_ATOMS, Flags, Layout
+from ..system.molecules import Flags, Floats, Ints, Molecules
+from .layout import NO_ATOMS, Layout
 from .links import unfit_outers
 from .vicinity import Space
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import NoRoom
-from ..system.molecules import Ints, atom_name
+from ..system.molecules import Flags, Ints, atom_name
 from .growth import grow
-from .layout import NO_ATOMS, Flags
+from .layout import NO_ATOMS
 from .patch import Patch, Scene, inside, is_whole, joined
 
 

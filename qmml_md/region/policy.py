@@ -6,9 +6,9 @@ from typing import Protocol
 import numpy as np
 
 from ..errors import RegionError
-from ..system.molecules import Floats, Ints, Molecules
+from ..system.molecules import Flags, Floats, Ints, Molecules
 from ..units import NM_PER_ANGSTROM
-from .layout import Flags, Layout, lay_out
+from .layout import Layout, lay_out
 from .memory import Memory, average, residences
 from .patch import Rules, Scene
 from .places import Place, Wishes, find_places

@@ -5,9 +5,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from ..errors import NoRoom, RegionError
-from ..system.molecules import Ints, Molecules
+from ..system.molecules import Flags, Ints, Molecules
 from .cluster import Cluster, cut_cluster
-from .layout import Flags
 from .links import cut_bonds
 from .policy import Region, RegionPolicy, empty_region
 

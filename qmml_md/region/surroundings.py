@@ -15,9 +15,10 @@ import numpy as np
 
 from ..errors import RegionError
 from ..system.images import nearest_image
-from ..system.molecules import Floats, Ints, molecules_of, unwrap
+from ..system.molecules import Flags, Floats, Ints, molecules_of, unwrap
 from ..units import ANGSTROM_PER_NM, NM_PER_ANGSTROM
-from .cluster import Cluster, Flags, Surroundings
+from .cluster import Cluster, Surroundings
+from .numbering import renumbered
 
 #: Distance of either charge of a pair from M2, as a part of the bond M1–M2 (0.09 Å in a C–C bond): small against the
 #: distance to the nearest atom of the cluster, so that the pair acts as a dipole.
@@ -60,11 +61,10 @@ def in_system(cluster: Cluster, outer: Ints, links: Ints) -> tuple[Ints, Ints]:
         Index of each atom in the whole system, -1 for caps, shape (m,); and rows (index in the cluster of a cap, index
         in the whole system of the atom in whose place it stands) for bonds to the force field, shape (k, 2).
     """
-    real = cluster.parent >= 0
-    parents = np.where(real, outer[np.where(real, cluster.parent, 0)], -1)
-    caps = np.flatnonzero(real & (parents < 0))
+    parents = renumbered(cluster, outer).parent
+    caps = np.flatnonzero((cluster.parent >= 0) & (parents < 0))
     cut = links[cluster.parent[caps] - (len(outer) - len(links)), 1]
-    return parents.astype(np.int64), np.stack([caps, cut], axis=1).astype(np.int64)
+    return parents, np.stack([caps, cut], axis=1).astype(np.int64)
 
 
 def surround(

@@ -6,10 +6,9 @@ ring, C–H or polar bond, no bond in conjugation. Where no bond may be cut the 
 
 import networkx as nx
 import numpy as np
-from numpy.typing import NDArray
 
 from .images import Ints
-from .molecules import molecules_of
+from .molecules import Flags, molecules_of
 
 CARBON = 6
 #: Neighbours of a saturated carbon. One end of a bond being saturated makes the bond a single one out of conjugation.
@@ -39,7 +38,7 @@ def cuttable_bonds(numbers: Ints, bonds: Ints) -> Ints:
     return np.asarray(chosen[~in_small_ring(chosen, bonds)], dtype=np.int64)
 
 
-def leaving_bonds(bonds: Ints, inside: NDArray[np.bool_]) -> Ints:
+def leaving_bonds(bonds: Ints, inside: Flags) -> Ints:
     """Bonds between an atom of a set and one outside: rows (inside atom, outside atom), sorted, shape (l, 2).
 
     Args:

@@ -4,7 +4,10 @@ The bond to the peptide is cut, so that a link atom takes part in everything: fo
 Labels are embedded in the charges of the force field.
 """
 
+import hashlib
 import json
+import re
+import shutil
 from pathlib import Path
 
 import mdtraj
@@ -163,8 +166,6 @@ def test_resumed_equals_uninterrupted(small, drop: Path, run: RunDirectory, tmp_
 
 
 def test_a_force_field_that_was_touched_is_refused(run: RunDirectory, tmp_path: Path) -> None:
-    import shutil
-
     copy = RunDirectory(shutil.copytree(run.root, tmp_path / "run"))
     xml = copy.root / "field.xml"
     text = xml.read_text()
@@ -178,10 +179,6 @@ def test_a_force_field_that_was_touched_is_refused(run: RunDirectory, tmp_path: 
 
 def test_an_auditor_with_another_force_field_sees_it(run: RunDirectory, tmp_path: Path) -> None:
     """The field weighs: with one charge moved by 0.01 e, its hash mended, the stored forces are not those."""
-    import hashlib
-    import re
-    import shutil
-
     copy = RunDirectory(shutil.copytree(run.root, tmp_path / "run"))
     xml, system = copy.root / "field.xml", copy.root / "system.json"
     text = xml.read_text()

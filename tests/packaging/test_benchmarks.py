@@ -8,14 +8,24 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_main_job_quick(tmp_path: Path) -> None:
-    out = tmp_path / "figures.json"
-    command = [sys.executable, str(ROOT / "benchmarks" / "main_job.py"), "--quick", "--json", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+def quick(name: str, folder: Path, timeout_s: float = 900) -> dict:
+    """What a benchmark writes in its quick form."""
+    out = folder / "figures.json"
+    command = [sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), "--quick", "--json", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
     assert done.returncode == 0, done.stderr
-    document = json.loads(out.read_text())
+    return json.loads(out.read_text())
+
+
+def by_id(document: dict) -> dict[str, dict]:
+    """Its figures."""
+    return {figure["id"]: figure for figure in document["figures"]}
+
+
+def test_main_job_quick(tmp_path: Path) -> None:
+    document = quick("main_job", tmp_path, 600)
     assert set(document) == {"figures", "machine", "versions"}
-    figures = {figure["id"]: figure for figure in document["figures"]}
+    figures = by_id(document)
     assert set(figures["M1"]) == {"id", "what", "value", "unit", "goal", "met"}
     assert figures["M2"]["value"] == 2
     assert figures["M7"]["met"] is True
@@ -25,11 +35,7 @@ def test_main_job_quick(tmp_path: Path) -> None:
 
 
 def test_books_quick(tmp_path: Path) -> None:
-    out = tmp_path / "figures.json"
-    command = [sys.executable, str(ROOT / "benchmarks" / "books.py"), "--quick", "--json", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
-    assert done.returncode == 0, done.stderr
-    figures = {figure["id"]: figure for figure in json.loads(out.read_text())["figures"]}
+    figures = by_id(quick("books", tmp_path))
     assert {name.partition(".")[0] for name in figures} == {"B1", "B3", "B4", "B5", "B6", "B7", "B8"}
     # What does not depend on how long one looks must hold in the quick form too.
     for name in (
@@ -41,11 +47,7 @@ def test_books_quick(tmp_path: Path) -> None:
 
 
 def test_learning_quick(tmp_path: Path) -> None:
-    out = tmp_path / "figures.json"
-    command = [sys.executable, str(ROOT / "benchmarks" / "learning.py"), "--quick", "--json", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
-    assert done.returncode == 0, done.stderr
-    figures = {figure["id"]: figure for figure in json.loads(out.read_text())["figures"]}
+    figures = by_id(quick("learning", tmp_path))
     assert {name.partition(".")[0] for name in figures} == {f"L{k}" for k in range(1, 9)}
     # What needs few labels is the same in the quick form.
     # 0.0509 eV/Å untrained; half a step on one label leaves 0.81 of it.
@@ -57,11 +59,7 @@ def test_learning_quick(tmp_path: Path) -> None:
 
 
 def test_regions_quick(tmp_path: Path) -> None:
-    out = tmp_path / "figures.json"
-    command = [sys.executable, str(ROOT / "benchmarks" / "regions.py"), "--quick", "--json", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
-    assert done.returncode == 0, done.stderr
-    figures = {figure["id"]: figure for figure in json.loads(out.read_text())["figures"]}
+    figures = by_id(quick("regions", tmp_path))
     assert {name.partition(".")[0] for name in figures} == {f"R{k}" for k in range(1, 7)}
     # What does not depend on how many are looked at must hold in the quick form too.
     for name in ("cut", "valence", "charge", "electrons", "clash", "size", "same"):
