@@ -61,12 +61,48 @@ class LabelTimeout(LabelError):
     """The label took longer than ``reference.time_limit_s``."""
 
 
+class WorkerDied(LabelError):
+    """The process that computes labels ended, hung, or answered what is no answer, more often than may be retried."""
+
+
+class OutOfMemory(LabelError):
+    """The label needed more memory than there is, or than ``reference.memory_limit_GB``."""
+
+
+class BadLabel(LabelError):
+    """A label is not what was asked for, cannot be right by itself, or is nothing like what the ensemble says.
+
+    Attributes:
+        key: of what was asked for.
+        reason: why it is not used, in words.
+        label: what was computed, as ``reference.label.Label``; None where that is not at hand.
+    """
+
+    def __init__(self, what: str, *, key: str, reason: str, label: object = None, cure: str = "") -> None:
+        super().__init__(what, cure=cure)
+        self.key = key
+        self.reason = reason
+        self.label = label
+
+
+class LabelAbandoned(QmmlError):
+    """Somebody asked the run to stop while it waited for a label, which is lost."""
+
+    exit_code = 75
+
+
 class MixedLabels(QmmlError, ValueError):
     """Labels of several levels of theory, or embedded and unembedded ones, would be trained on together."""
 
 
 class RunDirectoryError(QmmlError, RuntimeError):
     """A run directory exists already, is missing, locked, incomplete or of another version."""
+
+
+class CannotCommit(RunDirectoryError):
+    """A run cannot be written any more, and ends at its last commit, which is whole; ``qmml resume`` goes on."""
+
+    exit_code = 75
 
 
 class AuditError(QmmlError, RuntimeError):

@@ -74,7 +74,7 @@ def _overview(run: RunDirectory, database: RunDatabase) -> Table:
     events = database.events()
     count = Counter(event.kind for event in events)
     checkpoint = database.last_checkpoint()
-    step = max([checkpoint[1] if checkpoint else 0, *(row.last_step for row in segments)])
+    step = max([checkpoint.step if checkpoint else 0, *(row.last_step for row in segments)])
     last = regions[-1] if regions else None
     table = Table(title=config.title or run.root.name, title_justify="left", show_header=False)
     rows = {

@@ -65,6 +65,14 @@ class Dynamics(Section):
     redraw_velocities_every_steps: int = Field(
         default=0, ge=0, description="Steps between draws of all velocities from the thermal distribution; 0 for never."
     )
+    max_temperature_K: Positive = Field(
+        default=10_000.0, description="Dynamics that get hotter have exploded: the run goes back and learns, in K."
+    )
+    max_bond_stretch: Positive | None = Field(
+        default=None,
+        description="Dynamics with a bond longer than this many times the sum of its covalent radii have exploded; "
+        "without a value bonds may break.",
+    )
     minimise: bool = Field(default=True, description="Minimise the energy on the ensemble before the first step.")
     equilibration_steps: int = Field(
         default=0, ge=0, description="Langevin steps before step 0 that are neither stored nor learned from."

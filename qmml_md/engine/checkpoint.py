@@ -1,7 +1,8 @@
 """Checkpoints: everything that a run needs to go on exactly where it stopped.
 
 A folder with OpenMM's exact checkpoint, a portable XML state, the engine's own state as JSON, the anchor clusters as
-plain arrays, and, written last, a manifest with the hash of each file.
+plain arrays, and a manifest with the hash of each file, whose own hash stands in ``run.db``. The folder is written
+under a temporary name and counts only once ``run.db`` names it.
 """
 
 import hashlib
@@ -9,6 +10,7 @@ import io
 import json
 import os
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,14 @@ from typing import Any
 import numpy as np
 
 from ..errors import RunDirectoryError
+from ..records.durable import part_of, sha256_of, sync_folder
 from ..records.run_directory import RunDirectory
 from ..region.cluster import Cluster, cluster_of, plain_of
 from ..system.molecules import Floats
 
-#: Checkpoints that are kept; the newest is the one that run.db names.
+#: Of the newest checkpoints, so many are kept; beside them the newest of each model, and where a rewind would go.
 KEPT = 2
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +56,16 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
 
     Returns:
         The folder.
+
+    Raises:
+        OSError: it cannot be written; nothing stands under its name then.
     """
-    if folder.exists():
+    temporary = part_of(folder)
+    for left in (temporary, folder):
         # Written before a commit that never happened.
-        shutil.rmtree(folder)
-    folder.mkdir()
+        if left.exists():
+            shutil.rmtree(left)
+    temporary.mkdir()
     contents = {
         "openmm.chk": checkpoint.openmm,
         "openmm.xml": checkpoint.openmm_xml.encode(),
@@ -67,20 +76,29 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     }
     hashes = {}
     for name, content in contents.items():
-        _write_synced(folder / name, content)
+        _write_synced(temporary / name, content)
         hashes[name] = hashlib.sha256(content).hexdigest()
-    _write_synced(folder / "manifest.json", json.dumps(hashes, indent=1).encode())
+    _write_synced(temporary / MANIFEST, json.dumps(hashes, indent=1).encode())
+    sync_folder(temporary)
+    temporary.rename(folder)
+    sync_folder(folder.parent)
     return folder
 
 
-def read_checkpoint(folder: Path) -> Checkpoint:
+def read_checkpoint(folder: Path, manifest_sha256: str = "") -> Checkpoint:
     """Read a checkpoint and check its hashes.
+
+    Args:
+        folder: of the checkpoint.
+        manifest_sha256: hash of its manifest, from ``run.db``; empty where none is known.
 
     Raises:
         RunDirectoryError: a file is missing or damaged.
     """
     try:
-        hashes = json.loads((folder / "manifest.json").read_bytes())
+        if manifest_sha256 and sha256_of(folder / MANIFEST) != manifest_sha256:
+            raise RunDirectoryError(f"checkpoint {folder}: {MANIFEST} damaged", cure="restore it from a copy")
+        hashes = json.loads((folder / MANIFEST).read_bytes())
         contents = {name: (folder / name).read_bytes() for name in hashes}
     except (OSError, ValueError) as error:
         raise RunDirectoryError(f"checkpoint {folder} is not whole: {error}", cure="restore it from a copy") from error
@@ -99,10 +117,14 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     )
 
 
-def forget_old(run: RunDirectory, newest: int, good: int | None = None) -> None:
-    """Remove checkpoints older than the last ``KEPT``, but not the one that a rewind would go back to."""
+def forget_old(run: RunDirectory, kept: Collection[int]) -> None:
+    """Remove all checkpoints but those with these numbers.
+
+    Raises:
+        OSError: one cannot be removed.
+    """
     for folder in (run.root / "checkpoints").iterdir():
-        if folder.name.isdecimal() and int(folder.name) <= newest - KEPT and int(folder.name) != good:
+        if not folder.name.isdecimal() or int(folder.name) not in kept:
             shutil.rmtree(folder)
 
 

@@ -20,6 +20,9 @@ from .sights import Sight, pick, places_before, places_now, random_places
 from .state import State
 from .takeover import can_rewind, take_over
 
+#: What calls for labels after an explosion; and the calls that a run must act on.
+EXPLOSION = "explosion"
+MUST_ACT = ("stop", EXPLOSION)
 #: Tells whoever watches what is being done.
 Tell = Callable[[str], None]
 
@@ -101,10 +104,35 @@ def _due_at_random(parts: Parts, state: State) -> int:
     return -(-most * ahead // steps) - parts.learner.known
 
 
-def _learn(parts: Parts, state: State, now: Molecules, sigma: Floats, kind: str, tell: Tell) -> bool:
+def relearn(parts: Parts, state: State, now: Molecules, sigma: Floats, tell: Tell, gone_back: dict[str, int]) -> bool:
+    """After an explosion: learn at the commit that the run has gone back to, and from the stretch that led to it.
+
+    Args:
+        parts: of the run.
+        state: of the run, at that commit.
+        now: positions and box there.
+        sigma: disagreement there, eV/Å, shape (a + l,).
+        tell: takes the name of the stage.
+        gone_back: what was discarded.
+
+    Returns:
+        Whether another model takes over.
+    """
+    return _learn(parts, state, now, sigma, EXPLOSION, tell, gone_back)
+
+
+def _learn(
+    parts: Parts,
+    state: State,
+    now: Molecules,
+    sigma: Floats,
+    kind: str,
+    tell: Tell,
+    gone_back: dict[str, int] | None = None,
+) -> bool:
     tell("qm")
-    # The trust window must act: its labels are trained on whatever is due.
-    apart = kind != "stop" and held_out(state.triggers + 1, parts.config.learning.hold_out_every)
+    # Where the run must act, its labels are trained on whatever is due.
+    apart = kind not in MUST_ACT and held_out(state.triggers + 1, parts.config.learning.hold_out_every)
     occasion = Occasion(trigger=kind, held_out=apart)
     found = _label(parts, state, _choose(parts, state, now, sigma, kind))
     if not found:
@@ -113,7 +141,7 @@ def _learn(parts: Parts, state: State, now: Molecules, sigma: Floats, kind: str,
     rows = [score(parts, state, each.sight, each.label, each.reused, occasion) for each in found]
     _book(parts, state, found, rows)
     limit = parts.config.learning.rewind_above_eV_per_A
-    state.trusted = kind != "stop" and all(row.data["force_rmse"] <= limit for row in rows)
+    state.trusted = kind not in MUST_ACT and all(row.data["force_rmse"] <= limit for row in rows)
     if not state.trusted:
         state.rhythm.quiet = 0
     for each in found:
@@ -123,7 +151,7 @@ def _learn(parts: Parts, state: State, now: Molecules, sigma: Floats, kind: str,
     if apart or not parts.config.learning.trains:
         return False
     tell("training")
-    return _decide(parts, state, kind, float(sigma.max()), tell)
+    return _decide(parts, state, kind, float(sigma.max()), tell, gone_back)
 
 
 def _choose(parts: Parts, state: State, now: Molecules, sigma: Floats, kind: str) -> list[Sight]:
@@ -191,7 +219,7 @@ def _calibrate(parts: Parts, state: State, rows: list[LabelRow]) -> None:
     parts.note(state, "calibration", message, calibration.plain())
 
 
-def _decide(parts: Parts, state: State, kind: str, doubt: float, tell: Tell) -> bool:
+def _decide(parts: Parts, state: State, kind: str, doubt: float, tell: Tell, gone_back: dict[str, int] | None) -> bool:
     """Train and judge; let an accepted model take over, note a refused one. Returns whether another takes over."""
     update = parts.learner.train(parts.surface.ensemble, parts.experience.rows)
     data = update.data()
@@ -208,7 +236,7 @@ def _decide(parts: Parts, state: State, kind: str, doubt: float, tell: Tell) -> 
         _stays(parts, state, kind, doubt, "there is no commit to go back to, or it was gone back to too often")
     tell("swap")
     state.label_step = state.step
-    take_over(parts, state, update, data, go_back=kind == "stop")
+    take_over(parts, state, update, data, go_back=kind == "stop", gone_back=gone_back)
     return True
 
 

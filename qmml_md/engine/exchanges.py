@@ -7,9 +7,9 @@ of the centre of mass removed.
 from ..config import THERMOSTATS
 from ..records.books import Account
 from ..system.molecules import Molecules
+from .instant import Instant
 from .parts import Parts
 from .propagator import thermal_velocities
-from .simulation import Instant
 from .state import State
 
 

@@ -1,19 +1,25 @@
 """What has happened since the last commit, and the commit that makes it true."""
 
+import errno
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from ..errors import RunDirectoryError
+from ..errors import CannotCommit
 from ..records.books import Books, Entry
 from ..records.database import Commit, RunDatabase
+from ..records.durable import sha256_of
 from ..records.frames import Frame, stack
-from ..records.rows import Event, LabelRow, ModelRow, Place, RegionRow, SegmentRow
+from ..records.rows import CheckpointRow, Event, LabelRow, ModelRow, Place, RegionRow, SegmentRow
 from ..records.run_directory import RunDirectory
 from ..records.segment import Particles, write_segment
-from .checkpoint import Checkpoint, forget_old, write_checkpoint
+from .checkpoint import KEPT, MANIFEST, Checkpoint, forget_old, write_checkpoint
+
+#: What a commit takes beside its frames and its checkpoint, with room for the one after it, bytes.
+ROOM_BYTES = 8e6
 
 
 @dataclass(slots=True)
@@ -68,8 +74,9 @@ class Journal:
         self.particles = particles
         self._pending = _Pending()
         self._segments = database.next_segment()
-        last = database.last_checkpoint()
-        self.next_checkpoint = 0 if last is None else last[0] + 1
+        self._of_model = {row.model: row.id for row in database.checkpoints()}
+        self.next_checkpoint = 1 + max(self._of_model.values(), default=-1)
+        self._checkpoint_bytes = 0
         self._place = database.place()
         self.books = Books(tuple(database.entries()))
         self._committed_entries = self.books.count
@@ -118,7 +125,7 @@ class Journal:
             Numbers of entries and of segments that are discarded.
 
         Raises:
-            RunDirectoryError: the frames of the stretch cannot be written.
+            CannotCommit: the frames of the stretch cannot be written.
         """
         now, pending = self.place(), self._pending
         try:
@@ -142,24 +149,48 @@ class Journal:
             good: number of the checkpoint that a rewind would go back to.
 
         Raises:
-            RunDirectoryError: the disk is full or cannot be written; what was committed before stays whole.
+            CannotCommit: the disk is full or cannot be written; what was committed before stays whole.
         """
+        number, model = self.next_checkpoint, str(checkpoint.state["model_id"])
+        kept = {each for other, each in self._of_model.items() if other != model}
+        kept |= {*range(max(0, number - KEPT + 1), number + 1), number if good is None else good}
         try:
             with self.timings.measure("io"):
+                self._check_room()
                 segment = self._write_segment()
-                folder = write_checkpoint(self.run.checkpoint(self.next_checkpoint), checkpoint)
-            self._database.commit(self._as_commit(segment, checkpoint.step, folder.name))
-        except (OSError, sqlite3.OperationalError) as error:
+                folder = write_checkpoint(self.run.checkpoint(number), checkpoint)
+                self._checkpoint_bytes = sum(file.stat().st_size for file in folder.iterdir())
+            digest = sha256_of(folder / MANIFEST)
+            row = CheckpointRow(id=number, step=checkpoint.step, folder=folder.name, sha256=digest, model=model)
+            self._database.commit(self._as_commit(segment, row, sorted(kept)))
+        except (OSError, sqlite3.Error) as error:
             raise self._cannot_write(error) from error
         self._place = self.place()
         self._segments += segment is not None
         self.next_checkpoint += 1
+        self._of_model[model] = number
         self._committed_entries = self.books.count
         self._pending = _Pending()
-        forget_old(self.run, self.next_checkpoint - 1, good)
+        self._tidy(kept)
 
-    def _cannot_write(self, error: Exception) -> RunDirectoryError:
-        return RunDirectoryError(
+    def _tidy(self, kept: set[int]) -> None:
+        """Remove what the commit has made superfluous."""
+        try:
+            self.run.born()
+            forget_old(self.run, kept)
+        except OSError as error:
+            raise self._cannot_write(error) from error
+
+    def _check_room(self) -> None:
+        frames = self._pending.frames
+        # Three vectors and the disagreement of each atom.
+        needed = sum(4 * frame.positions.nbytes for frame in frames) + self._checkpoint_bytes + ROOM_BYTES
+        free = shutil.disk_usage(self.run.root).free
+        if free < needed:
+            raise OSError(errno.ENOSPC, f"{free / 1e6:.1f} MB are free, a commit may need {needed / 1e6:.1f} MB")
+
+    def _cannot_write(self, error: Exception) -> CannotCommit:
+        return CannotCommit(
             f"the run directory {self.run.root} cannot be written: {error}",
             cure=f"free some space or make it writable, then `qmml resume {self.run.root}`: everything up to the "
             "last commit is whole",
@@ -184,7 +215,7 @@ class Journal:
             sha256=digest,
         )
 
-    def _as_commit(self, segment: SegmentRow | None, step: int, folder: str) -> Commit:
+    def _as_commit(self, segment: SegmentRow | None, checkpoint: CheckpointRow, kept: list[int]) -> Commit:
         pending = self._pending
         return Commit(
             discarded_segment=pending.discarded_segment,
@@ -197,7 +228,8 @@ class Journal:
             models=pending.models,
             labels=pending.labels,
             timings=self.timings.parts,
-            checkpoint=(self.next_checkpoint, step, folder),
+            checkpoint=checkpoint,
+            meta={"kept_checkpoints": kept},
         )
 
     def close(self) -> None:

@@ -110,7 +110,7 @@ def read_material(root: Path) -> Material:
         database.close()
     if last is None or not models:
         raise RunDirectoryError(f"the run in {root} ended before its first commit", cure="start it again")
-    config, checkpoint = load_config(run.config), read_checkpoint(run.checkpoint(last[0]))
+    config, checkpoint = load_config(run.config), read_checkpoint(run.checkpoint(last.id), last.sha256)
     set_threads(config.ensemble.threads)
     base, final = (_model(run, config, each) for each in (models[0], models[-1]))
     trained, held_out = label_keys(checkpoint, rows)

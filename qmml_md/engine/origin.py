@@ -75,7 +75,7 @@ def read_origin(root: Path, step: int) -> Origin:
                     weights=weights.resolve(),
                     labels=tuple(dict.fromkeys(x.key for x in labels if not x.data.get("held_out"))),
                     held_out=tuple(dict.fromkeys(x.key for x in labels if x.data.get("held_out"))),
-                    checkpoint=None if last is None else run.checkpoint(last[0]),
+                    checkpoint=None if last is None else run.checkpoint(last.id),
                 )
     raise RunDirectoryError(
         f"the run in {root} stores no frame at step {step}",

@@ -56,7 +56,7 @@ def _equilibrate(parts: Parts, warm: Simulation, teller: Teller, state: State, w
     for step in range(1, parts.config.dynamics.equilibration_steps + 1):
         if wish:
             raise StoppedEarly(
-                f"stopped by {wish.name} before step 0; nothing was written", cure="start the run again when it suits"
+                f"stopped by {wish.why} before step 0; nothing was written", cure="start the run again when it suits"
             )
         warm.step()
         if step % parts.config.output.frame_every_steps == 0:

@@ -186,7 +186,7 @@ def labels_of(folder: Path) -> tuple[list[str], list[str]]:
         rows, last = database.labels(), database.last_checkpoint()
     finally:
         database.close()
-    return ([], []) if last is None else label_keys(read_checkpoint(run.checkpoint(last[0])), rows)
+    return ([], []) if last is None else label_keys(read_checkpoint(run.checkpoint(last.id), last.sha256), rows)
 
 
 def unseen_scores(folder: Path, others: Sequence[Path], *, apart: Sequence[str]) -> tuple[Score, Score, int]:

@@ -5,16 +5,16 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import NoRoom
+from ..errors import DynamicsError, NoRoom
 from ..records.frames import Frame
 from ..records.rows import RegionRow
 from ..region.sampling import clusters_around, random_atom
 from ..system.molecules import Floats, Molecules
 from ..units import BOLTZMANN_KJ_PER_MOL_PER_K
-from . import cycle, exchanges, rhythm
+from . import cycle, exchanges, recovery, rhythm
 from .checkpoint import Checkpoint
+from .instant import Instant
 from .parts import Parts
-from .simulation import Instant
 from .state import State, pack
 from .takeover import ramp_on
 from .teller import Teller
@@ -33,6 +33,26 @@ class Run:
         dynamics = parts.config.dynamics
         self._teller = Teller(parts.progress, state, steps=dynamics.steps, timestep_fs=dynamics.timestep_fs)
 
+    def onward(self) -> None:
+        """The next step and what is due at it; what was due at this one, if a commit came before that.
+
+        Raises:
+            DynamicsError: the dynamics have exploded, and learning does not help; the last commit is whole.
+        """
+        try:
+            if self.state.attended:
+                self.advance()
+            if not self.state.attended or self.due():
+                self.attend()
+        except DynamicsError as error:
+            with self._parts.journal.timings.measure("recovery"):
+                why = recovery.recover(self._parts, self.state, error, self._stage)
+            if why:
+                self.finish("stop", f"{error.what}; {why}")
+                raise DynamicsError(f"{error.what} at step {self.state.exploded_at}; {why}", cure=error.cure) from error
+            # Where it stands now is a commit already; the model is new.
+            self.commit(scheduled=False)
+
     def advance(self) -> None:
         """One step of dynamics."""
         with self._parts.journal.timings.measure("md"):
@@ -47,6 +67,7 @@ class Run:
     def attend(self) -> None:
         """Do everything that is due at this step: look, store, learn, exchange, commit."""
         parts, state = self._parts, self.state
+        state.attended = True
         with parts.journal.timings.measure("md", 0):
             instant = parts.simulation.instant()
         now = parts.molecules.at(instant.positions, instant.box)
@@ -89,6 +110,8 @@ class Run:
         # In a ramp the atoms move on a blend, which a rewind could not bring back.
         if scheduled and state.trusted and state.ramp is None and state.step > state.good_step:
             state.good, state.good_step, state.rewinds = parts.journal.next_checkpoint, state.step, 0
+        if state.step > state.exploded_at:
+            state.explosions = 0
         exact, portable = parts.simulation.checkpoint()
         pool, learner = parts.learner.pool, parts.learner
         keys = ([label.key for label in learner.labels], [label.key for label in learner.held_out])
@@ -96,13 +119,22 @@ class Run:
             step=state.step,
             openmm=exact,
             openmm_xml=portable,
-            state=pack(state, keys, parts.rng, pool, parts.journal.place()),
+            state={**pack(state, keys, parts.rng, pool, parts.journal.place()), "made_by": parts.simulation.made_by},
             clusters=(*pool.training.kept, *pool.held_out.kept),
             snapshots=np.array([each.positions for each in pool.snapshots.kept], dtype=np.float64),
             boxes=np.array([_box(each) for each in pool.snapshots.kept], dtype=np.float64).reshape(-1, 3, 3),
         )
         parts.journal.commit(checkpoint, good=state.good)
         learner.shadows.prune(state.shadow)
+
+    def begin(self) -> None:
+        """The first commit, before anything is labelled: nothing that is paid for can be lost.
+
+        Raises:
+            DynamicsError: the structure is one that no dynamics can begin from.
+        """
+        self._parts.simulation.instant()
+        self.commit(scheduled=False)
 
     def close(self) -> None:
         """Release the database."""

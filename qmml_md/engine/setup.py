@@ -1,7 +1,8 @@
-"""Bringing a run to life: from a configuration, or from its last commit."""
+"""Bringing a run to life from a configuration; ``resumption.py`` does it from the last commit."""
 
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from ..config_file import dump_config
 from ..ensemble.migration import match_level
 from ..ensemble.model import AniEnsemble, set_threads
 from ..ensemble.potential import potential_of
-from ..ensemble.weights import load, store
+from ..ensemble.weights import store
 from ..errors import RunDirectoryError
 from ..integrators.freedom import degrees_of_freedom
 from ..learning.calibration import fit_calibration
-from ..records.database import RunDatabase
+from ..records.database import Commit, RunDatabase
+from ..records.durable import sha256_of
+from ..records.lock import locked
 from ..records.rows import ModelRow
 from ..records.run_directory import RunDirectory
 from ..records.segment import Particles
@@ -41,10 +44,12 @@ from .propagator import seed_for_openmm
 from .run import Run
 from .signals import StopWish
 from .simulation import Simulation, particles_of
-from .state import Rhythm, State, refill, unpack
+from .state import Rhythm, State, refill
 from .stretch import Stretch
-from .stretch import refill as refill_stretch
 from .whole import charges_of
+
+#: What a run says where nothing keeps two processes apart.
+NO_LOCKS = "this file system has no locks: make sure that only one process works on the run"
 
 
 def begin(
@@ -53,9 +58,10 @@ def begin(
     directory: RunDirectory,
     progress: Progress,
     wish: StopWish,
+    held: ExitStack,
     origin: Origin | None = None,
 ) -> Run:
-    """Check everything, make the run directory, equilibrate, and stand at step 0.
+    """Check everything, make the run directory, equilibrate, and commit step 0 before anything is due at it.
 
     Args:
         config: as validated.
@@ -63,10 +69,11 @@ def begin(
         directory: to be made.
         progress: told where the run stands.
         wish: of somebody to stop.
+        held: takes the lock of the run.
         origin: the frame of another run to begin from.
 
     Raises:
-        QmmlError: bad input, or asked to stop before step 0; the run directory is not made, or removed again.
+        QmmlError: bad input, or asked to stop before step 0; nothing of a run is left in the directory.
     """
     set_threads(config.ensemble.threads)
     if origin is not None:
@@ -80,15 +87,20 @@ def begin(
     level = match_level(base.card, config.reference, config.learning, learned.numbers, learned.molecule_of)
     _reference(config)()
     check_disk(config, simulated.molecules.size, directory.root)
+    directory.refuse_used()
+    directory.root.mkdir(parents=True, exist_ok=True)
+    locks = held.enter_context(locked(directory.lock))
     directory.create()
     try:
         if origin is not None:
             copy_labels(origin, directory)
-        parts, run = _make(config, config_dir, directory, progress, simulated, base, inner)
+        parts, run = _make(config, config_dir, directory, progress, wish, simulated, base, inner)
         whence = "" if origin is None else f", from {origin.name()}"
         run.note("start", f"{_told(simulated)} on {base.card.name} ({parts.simulation.platform_name}){whence}")
         if level:
             run.note("level", level)
+        if not locks:
+            run.note("lock", NO_LOCKS)
         if origin is None:
             prepare(parts, run.state, wish)
         else:
@@ -97,7 +109,7 @@ def begin(
                 # Labels without anchors would be learned by heart.
                 refill(parts.learner.pool, read_checkpoint(origin.checkpoint), learned)
             parts.learner.recall(origin.labels, origin.held_out)
-        run.attend()
+        run.begin()
     except BaseException:
         # Nothing is committed yet: leave nothing half-written behind.
         shutil.rmtree(directory.root, ignore_errors=True)
@@ -110,6 +122,7 @@ def _make(
     config_dir: Path,
     directory: RunDirectory,
     progress: Progress,
+    wish: StopWish,
     simulated: Simulated,
     base: AniEnsemble,
     inner: AniEnsemble | None,
@@ -120,6 +133,7 @@ def _make(
     directory.config.write_text(dump_config(resolved))
     write_archive(directory.root, simulated)
     database = RunDatabase(directory.database, create=True)
+    database.commit(Commit(meta={"files": file_hashes(directory)}))
     rng = np.random.default_rng(np.random.SeedSequence(config.dynamics.seed))
     atoms = particles(config, simulated)
     simulation = Simulation(
@@ -132,57 +146,11 @@ def _make(
         inner=inner,
     )
     surface, journal = Surface(ensemble=base), Journal(directory, database, atoms)
-    parts = _assemble(resolved, directory, journal, simulated, (base, base_id), surface, simulation, progress, rng)
+    parts = assemble(
+        resolved, directory, journal, simulated, (base, base_id), surface, simulation, progress, rng, wish=wish
+    )
     parts.journal.model(ModelRow(id=base_id, step=0, parent="", data={"name": base.card.name}))
     return parts, Run(parts, State(model_id=base_id, rhythm=Rhythm(interval=config.region.check_every_steps)))
-
-
-def go_on(config: Config, directory: RunDirectory, progress: Progress) -> Run:
-    """Stand where the last commit left off.
-
-    Raises:
-        RunDirectoryError: there is no commit, or something of it is damaged.
-    """
-    set_threads(config.ensemble.threads)
-    database = directory.open_database()
-    last = database.last_checkpoint()
-    if last is None:
-        raise RunDirectoryError(
-            f"the run in {directory.root} ended before its first commit", cure="delete the folder and start it again"
-        )
-    checkpoint = read_checkpoint(directory.checkpoint(last[0]))
-    state = unpack(checkpoint.state, checkpoint.step)
-    precision = config.ensemble.precision
-    base_id = database.models()[0].id
-    base = load(str(directory.model(base_id)), precision)
-    surface = Surface(ensemble=load(str(directory.model(state.model_id)), precision))
-    if state.ramp is not None:
-        surface.coming = load(str(directory.model(state.ramp.model_id)), precision)
-    simulated = read_simulated(config, directory.root)
-    rng = np.random.default_rng()
-    rng.bit_generator.state = checkpoint.state["rng"]
-    atoms = particles(config, simulated)
-    simulation = Simulation(
-        config,
-        simulated.molecules,
-        potential_of(simulated),
-        surface.ensemble,
-        seed=1,
-        degrees_of_freedom=atoms.degrees_of_freedom,
-        inner=read_inner(config, directory.root, base),
-        coming=surface.coming,
-    )
-    blend = 0.0 if state.ramp is None else state.ramp.done / state.ramp.steps
-    simulation.restore(checkpoint.openmm, blend=blend)
-    journal = Journal(directory, database, atoms)
-    parts = _assemble(config, directory, journal, simulated, (base, base_id), surface, simulation, progress, rng)
-    parts.learner.recall(checkpoint.state["label_keys"], checkpoint.state["held_out_keys"])
-    parts.experience.absorb(database.labels())
-    refill(parts.learner.pool, checkpoint, simulated.part.molecules)
-    refill_stretch(parts.stretch, database.segments(), directory.root, state.rhythm.looked, simulated.molecules)
-    run = Run(parts, state)
-    run.note("resume", f"from the commit at step {state.step} ({simulation.platform_name})")
-    return run
 
 
 def _told(simulated: Simulated) -> str:
@@ -228,6 +196,15 @@ def localise(
     )
 
 
+def file_hashes(directory: RunDirectory) -> dict[str, str]:
+    """SHA-256 of what is written once at the beginning, by name: configuration, structure, system."""
+    return {path.name: sha256_of(path) for path in sorted(directory.root.iterdir()) if path.is_file() and _once(path)}
+
+
+def _once(path: Path) -> bool:
+    return path.suffix in (".yaml", ".json", ".xml") or path.stem == "structure"
+
+
 def particles(config: Config, simulated: Simulated) -> Particles:
     """What stays the same in all frames. Only Langevin dynamics moves a centre of mass that was at rest."""
     at_rest, molecules = config.dynamics.keeps_centre_of_mass, simulated.molecules
@@ -256,7 +233,7 @@ def _reference(config: Config) -> Callable[[], Reference]:
     return lambda: PyscfReference(config.reference, config.ensemble.threads)
 
 
-def _assemble(
+def assemble(
     config: Config,
     directory: RunDirectory,
     journal: Journal,
@@ -266,6 +243,8 @@ def _assemble(
     simulation: Simulation,
     progress: Progress,
     rng: np.random.Generator,
+    *,
+    wish: StopWish,
 ) -> Parts:
     """Put together what a run is made of, new or resumed; ``start`` is its first model with its identity."""
     base, base_id = start

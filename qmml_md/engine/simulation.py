@@ -1,7 +1,5 @@
 """The OpenMM side of a run: one context that moves the atoms on one model, and can change it."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import openmm
 from openmm import unit
@@ -15,33 +13,12 @@ from ..errors import DynamicsError
 from ..integrators.substeps import CONSTRAINT_TOLERANCE, heat, recorded_forces, recorded_potential, refresh
 from ..system.build import build_system
 from ..system.molecules import Floats, Molecules
+from .instant import CURE, Instant, limits_of, refuse_explosion
+from .portable import read_state
 from .propagator import INNER, SURFACE, inner_member, make_integrator, platform
 
 #: Most iterations of the minimiser: enough to remove bad contacts, not meant to find a minimum.
 MINIMISER_ITERATIONS = 100
-#: A force beyond this (about 500 eV/Å) is no physics: the atoms are lost.
-EXPLOSION_KJ_PER_MOL_PER_NM = 5e6
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Instant:
-    """Everything about one instant, velocities on-step.
-
-    Attributes:
-        positions: nm, shape (n, 3), unwrapped.
-        velocities: nm/ps, shape (n, 3).
-        forces: kJ/mol/nm, shape (n, 3).
-        potential: kJ/mol, self energies subtracted.
-        kinetic: kJ/mol.
-        box: nm, shape (3, 3); zeros in vacuum.
-    """
-
-    positions: Floats
-    velocities: Floats
-    forces: Floats
-    potential: float
-    kinetic: float
-    box: Floats
 
 
 class Simulation:
@@ -88,6 +65,7 @@ class Simulation:
         chosen = platform(config.ensemble.platform)
         sums = _sums(chosen, config.ensemble.threads) if potential.mixture is not None else {}
         self._context = openmm.Context(self._system, self._integrator, chosen, sums)
+        self._limits = limits_of(config.dynamics, molecules, degrees_of_freedom)
         self._stepped = False
         self.blend = 0.0
 
@@ -116,6 +94,11 @@ class Simulation:
     def platform_name(self) -> str:
         """Name of the OpenMM platform in use."""
         return str(self._context.getPlatform().getName())
+
+    @property
+    def made_by(self) -> str:
+        """Whose exact checkpoints can be read here: platform and version of OpenMM."""
+        return f"OpenMM {openmm.version.version} on {self.platform_name}"
 
     def place(self, positions: Floats, velocities: Floats, box: Floats | None = None) -> None:
         """Set positions (nm) and velocities (nm/ps), shape (n, 3) each, and the box (nm, shape (3, 3)) if given.
@@ -149,8 +132,17 @@ class Simulation:
         refresh(self._integrator)
 
     def step(self) -> None:
-        """Advance one step: single steps, so that a signal is answered at the next step boundary."""
-        self._integrator.step(1)
+        """Advance one step: single steps, so that a signal is answered at the next step boundary.
+
+        Raises:
+            DynamicsError: OpenMM finds a coordinate that is no number.
+        """
+        try:
+            self._integrator.step(1)
+        except openmm.OpenMMException as error:
+            if "NaN" not in str(error):
+                raise
+            raise DynamicsError(f"{error}: the dynamics have exploded", cure=CURE) from error
         self._stepped = True
 
     def minimise(self) -> None:
@@ -162,7 +154,7 @@ class Simulation:
         """Read everything.
 
         Raises:
-            DynamicsError: something is not finite, or a force is beyond reason.
+            DynamicsError: something is not finite, or beyond reason.
         """
         state = self._context.getState(getPositions=True, getVelocities=True)
         velocities = self._velocities(state)
@@ -176,7 +168,7 @@ class Simulation:
             kinetic=self._kinetic(velocities),
             box=self._box(state),
         )
-        _refuse_explosion(found)
+        refuse_explosion(self._limits, found)
         return found
 
     def _recorded(self) -> tuple[float, Floats]:
@@ -267,10 +259,22 @@ class Simulation:
         return self._context.createCheckpoint(), openmm.XmlSerializer.serialize(state)
 
     def restore(self, checkpoint: bytes, *, blend: float = 0.0) -> None:
-        """Go back to an exact checkpoint, random stream included; λ is that of a ramp that was under way."""
+        """Go back to an exact checkpoint, random stream included; λ is that of a ramp that was under way.
+
+        Raises:
+            OpenMMException: it was made by another platform, version or System.
+        """
         self._context.loadCheckpoint(checkpoint)
         self.blend = blend
         self._stepped = False
+
+    def restore_portable(self, xml: str, *, blend: float = 0.0) -> None:
+        """Go back to a state that any platform and version reads. Random streams begin anew."""
+        self._context.setState(read_state(xml))
+        if BLEND in self._context.getParameters():
+            self._context.setParameter(BLEND, blend)
+        self.blend = blend
+        self._changed()
 
 
 def _sums(chosen: openmm.Platform, threads: int | None) -> dict[str, str]:
@@ -287,12 +291,3 @@ def particles_of(molecules: Molecules, potential: Potential) -> openmm.System:
 
 def _array(values: object) -> Floats:
     return np.array(values, dtype=np.float64)
-
-
-def _refuse_explosion(found: Instant) -> None:
-    cure = "take a shorter time step, minimise first, or label this geometry; the last commit of the run is whole"
-    if not (np.isfinite(found.positions).all() and np.isfinite(found.potential) and np.isfinite(found.forces).all()):
-        raise DynamicsError("a position, force or energy is not finite: the dynamics have exploded", cure=cure)
-    worst = int(np.abs(found.forces).max(axis=1).argmax())
-    if np.abs(found.forces[worst]).max() > EXPLOSION_KJ_PER_MOL_PER_NM:
-        raise DynamicsError(f"the force on atom {worst} is beyond reason: the dynamics have exploded", cure=cure)

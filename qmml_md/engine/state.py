@@ -79,6 +79,9 @@ class State:
         triggers: occasions at which labels were computed; every so many are held out.
         label_step: step of the last labels that the model in use has learned from; None before the first.
         shadow: identity of the last refused candidate; None where the newest candidate is the model in use.
+        attended: whether everything that is due at this step is done.
+        explosions: returns to a commit since the dynamics got beyond the step at which they last exploded.
+        exploded_at: that step; −1 if they never did.
     """
 
     step: int = 0
@@ -101,6 +104,9 @@ class State:
     triggers: int = 0
     label_step: int | None = None
     shadow: str | None = None
+    attended: bool = False
+    explosions: int = 0
+    exploded_at: int = -1
 
 
 #: Fields of ``State`` that are plain numbers and words.
@@ -108,6 +114,8 @@ PLAIN = (
     "model_id", "heat_booked", "first_conserved", "hottest", "accepted", "refused", "failed", "trusted", "good",
     "good_step", "rewinds", "triggers", "label_step", "shadow",
 )  # fmt: skip
+#: The same, with what they were before a checkpoint held them.
+ADDED = {"attended": True, "explosions": 0, "exploded_at": -1}
 
 
 def pack(
@@ -158,7 +166,7 @@ def unpack(plain: dict[str, Any], step: int) -> State:
     region, memory = _region_of(plain["region"]), memory_of(plain["memory"])
     ramp = None if plain["ramp"] is None else Ramp(**plain["ramp"])
     barostat, rhythm = BarostatState(**plain["barostat"]), Rhythm(**plain["rhythm"])
-    rest = {name: plain[name] for name in PLAIN}
+    rest = {name: plain[name] for name in PLAIN} | {name: plain.get(name, then) for name, then in ADDED.items()}
     return State(step=step, region=region, memory=memory, ramp=ramp, barostat=barostat, rhythm=rhythm, **rest)
 
 

@@ -6,6 +6,7 @@
 - ``rewind``, or beyond the trust window: back to the last commit that could be trusted; what came after it is
   discarded, its entries voided; the stretch is run again on the new model, whose ΔU is booked where it begins. A commit
   can be trusted if the last labels before it were met within ``rewind_above_eV_per_A``, or have been learned since.
+  After an explosion (``recovery.py``) the same from the last commit.
 """
 
 from dataclasses import replace
@@ -21,7 +22,15 @@ from .parts import Parts
 from .state import Ramp, State, unpack
 
 
-def take_over(parts: Parts, state: State, update: Update, data: dict[str, Any], *, go_back: bool = False) -> None:
+def take_over(
+    parts: Parts,
+    state: State,
+    update: Update,
+    data: dict[str, Any],
+    *,
+    go_back: bool = False,
+    gone_back: dict[str, int] | None = None,
+) -> None:
     """Begin to move on an accepted model, in the way that the configuration asks for.
 
     Args:
@@ -30,8 +39,12 @@ def take_over(parts: Parts, state: State, update: Update, data: dict[str, Any], 
         update: the accepted model.
         data: what the row of the model says.
         go_back: whether the run must go back whatever the policy: it has left the trust window.
+        gone_back: what was discarded where the run has gone back already.
     """
     settings = parts.config.learning
+    if gone_back is not None:
+        _at_once(parts, state, update, {**data, "policy": "rewind", "rewind": gone_back})
+        return
     policy = "rewind" if go_back and can_rewind(parts, state) else settings.update_policy
     if policy == "ramp" and state.step + settings.ramp_steps <= parts.config.dynamics.steps:
         _begin_ramp(parts, state, update, data)
@@ -105,27 +118,43 @@ def _accept(parts: Parts, state: State, model_id: str, data: dict[str, Any]) -> 
 
 
 def _rewind(parts: Parts, state: State, update: Update, data: dict[str, Any]) -> None:
-    number = state.good
-    if number is None:
+    if state.good is None:
         return
+    lost = go_back(parts, state, state.good)
+    state.rewinds += 1
+    # The labels that the model has learned are those of the stretch that comes.
+    state.label_step = state.step
+    _at_once(parts, state, update, {**data, "policy": "rewind", "rewind": lost})
+
+
+def go_back(parts: Parts, state: State, number: int) -> dict[str, int]:
+    """Stand at an earlier commit, no ramp under way there; with the next commit all after it is discarded.
+
+    Args:
+        parts: of the run.
+        state: of the run; what was learned since then stays.
+        number: of the checkpoint.
+
+    Returns:
+        What is discarded: `from_step`, `to_step`, `entries`, `segments`.
+    """
     checkpoint = read_checkpoint(parts.journal.run.checkpoint(number))
     then, place, from_step = unpack(checkpoint.state, checkpoint.step), Place(**checkpoint.state["place"]), state.step
     entries, segments = parts.journal.rewind(place)
-    if then.model_id != state.model_id:
+    if then.model_id != state.model_id or state.ramp is not None:
         # The ledger goes on from the model of that commit: ΔU must be measured against it.
-        parts.simulation.swap(parts.learner.model(then.model_id))
+        parts.surface.ensemble, parts.surface.coming = parts.learner.model(then.model_id), None
+        parts.simulation.swap(parts.surface.ensemble)
     parts.simulation.restore(checkpoint.openmm)
     lost = {"from_step": from_step, "to_step": then.step, "entries": entries, "segments": segments}
     parts.note(state, "rewind", f"back to step {then.step}, to run {from_step - then.step} steps again", lost)
     state.step, state.model_id, state.heat_booked = then.step, then.model_id, then.heat_booked
-    state.barostat = then.barostat
-    state.rewinds += 1
-    state.label_step, state.rhythm.next_look = then.step, then.rhythm.next_look
+    state.barostat, state.ramp, state.memory = then.barostat, None, then.memory
+    state.rhythm.next_look = then.rhythm.next_look
     rhythm.gone_back(parts, state)
     parts.stretch.clear()
-    state.memory = then.memory
     _restore_region(parts, state, then.region)
-    _at_once(parts, state, update, {**data, "policy": "rewind", "rewind": lost})
+    return lost
 
 
 def _restore_region(parts: Parts, state: State, region: Region) -> None:

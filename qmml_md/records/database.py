@@ -12,28 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RunDirectoryError
+from . import digest, schema
 from .books import Account, Entry
-from .rows import Event, LabelRow, ModelRow, Place, RegionRow, SegmentRow
-
-SCHEMA_VERSION = 2
-SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE segments (id INTEGER PRIMARY KEY, first_step INTEGER NOT NULL, last_step INTEGER NOT NULL,
-    frames INTEGER NOT NULL, model TEXT NOT NULL, blend TEXT NOT NULL, file TEXT NOT NULL, sha256 TEXT NOT NULL,
-    void INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE ledger (id INTEGER PRIMARY KEY, step INTEGER NOT NULL, time_ps REAL NOT NULL, account TEXT NOT NULL,
-    before_kj_per_mol REAL NOT NULL, after_kj_per_mol REAL NOT NULL, cause TEXT NOT NULL,
-    void INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE events (id INTEGER PRIMARY KEY, step INTEGER NOT NULL, time_ps REAL NOT NULL, kind TEXT NOT NULL,
-    message TEXT NOT NULL, data TEXT NOT NULL);
-CREATE TABLE regions (epoch INTEGER PRIMARY KEY, step INTEGER NOT NULL, core TEXT NOT NULL, atoms TEXT NOT NULL);
-CREATE TABLE models (number INTEGER PRIMARY KEY, id TEXT NOT NULL, step INTEGER NOT NULL, parent TEXT NOT NULL,
-    data TEXT NOT NULL, void INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE labels (key TEXT NOT NULL, step INTEGER NOT NULL, model TEXT NOT NULL, region_epoch INTEGER NOT NULL,
-    data TEXT NOT NULL, PRIMARY KEY (key, step));
-CREATE TABLE timings (part TEXT PRIMARY KEY, seconds REAL NOT NULL, calls INTEGER NOT NULL);
-CREATE TABLE checkpoints (id INTEGER PRIMARY KEY, step INTEGER NOT NULL, folder TEXT NOT NULL);
-"""
+from .rows import CheckpointRow, Event, LabelRow, ModelRow, Place, RegionRow, SegmentRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +35,7 @@ class Commit:
     models: Sequence[ModelRow] = ()
     labels: Sequence[LabelRow] = ()
     timings: dict[str, tuple[float, int]] = field(default_factory=dict)
-    checkpoint: tuple[int, int, str] | None = None
+    checkpoint: CheckpointRow | None = None
     meta: dict[str, Any] = field(default_factory=dict)
 
 
@@ -67,17 +48,25 @@ class RunDatabase:
                 f"{path} {'exists already' if create else 'does not exist'}",
                 cure="`qmml resume RUN` continues a run" if create else "give the folder that `qmml run` made",
             )
-        self._connection = sqlite3.connect(path, isolation_level=None, timeout=30.0)
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA synchronous=FULL")
-        if create:
-            self._connection.executescript("BEGIN;" + SCHEMA + "COMMIT;")
-            self.commit(Commit(meta={"schema_version": SCHEMA_VERSION}))
-        elif self.meta("schema_version") != SCHEMA_VERSION:
+        try:
+            self._connection = sqlite3.connect(path, isolation_level=None, timeout=30.0)
+            self._prepare(path, create=create)
+        except sqlite3.DatabaseError as error:
             raise RunDirectoryError(
-                f"{path} has schema version {self.meta('schema_version')}, this program reads {SCHEMA_VERSION}",
-                cure="read the run with the version of qmml-md that wrote it",
-            )
+                f"{path} cannot be used as the database of a run: {error}",
+                cure="make its folder writable, or restore run.db from a copy of the run directory",
+            ) from error
+
+    def _prepare(self, path: Path, *, create: bool) -> None:
+        self._connection.execute("PRAGMA trusted_schema=OFF")
+        if create:
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=FULL")
+            self._connection.executescript("BEGIN;" + schema.SCHEMA + "COMMIT;")
+            self.commit(Commit(meta={"schema_version": schema.VERSION, "run_id": schema.new_run_id()}))
+            return
+        schema.migrate(self._connection, path)
+        self._connection.execute("PRAGMA synchronous=FULL")
 
     def close(self) -> None:
         """Release the file."""
@@ -105,9 +94,11 @@ class RunDatabase:
             timings = [(part, seconds, calls) for part, (seconds, calls) in commit.timings.items()]
             db.executemany("INSERT OR REPLACE INTO timings VALUES (?,?,?)", timings)
             if commit.checkpoint is not None:
-                db.execute("INSERT INTO checkpoints VALUES (?,?,?)", commit.checkpoint)
-            meta = [(key, json.dumps(value)) for key, value in commit.meta.items()]
-            db.executemany("INSERT OR REPLACE INTO meta VALUES (?,?)", meta)
+                c = commit.checkpoint
+                db.execute("INSERT INTO checkpoints VALUES (?,?,?,?,?)", (c.id, c.step, c.folder, c.sha256, c.model))
+            _set_meta(db, commit.meta)
+            before = self.meta(digest.KEY)
+            _set_meta(db, {digest.KEY: digest.extended(db, before, voided=commit.rewind_to is not None)})
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -168,10 +159,28 @@ class RunDatabase:
         rows = self._connection.execute("SELECT part, seconds, calls FROM timings ORDER BY part")
         return {r[0]: (r[1], r[2]) for r in rows}
 
-    def last_checkpoint(self) -> tuple[int, int, str] | None:
-        """Number, step and folder of the newest checkpoint."""
-        row = self._connection.execute("SELECT id, step, folder FROM checkpoints ORDER BY id DESC LIMIT 1").fetchone()
-        return None if row is None else (row[0], row[1], row[2])
+    def checkpoints(self) -> list[CheckpointRow]:
+        """Every checkpoint that was ever committed, in order; most are no longer kept."""
+        rows = self._connection.execute("SELECT id, step, folder, sha256, model FROM checkpoints ORDER BY id")
+        return [CheckpointRow(id=r[0], step=r[1], folder=r[2], sha256=r[3], model=r[4]) for r in rows]
+
+    def last_checkpoint(self) -> CheckpointRow | None:
+        """The newest checkpoint."""
+        query = "SELECT id, step, folder, sha256, model FROM checkpoints ORDER BY id DESC LIMIT 1"
+        row = self._connection.execute(query).fetchone()
+        if row is None:
+            return None
+        return CheckpointRow(id=row[0], step=row[1], folder=row[2], sha256=row[3], model=row[4])
+
+    def problems(self) -> list[str]:
+        """What is not as the last commit left it, a line each; empty if everything is."""
+        try:
+            found = [str(row[0]) for row in self._connection.execute("PRAGMA integrity_check(10)")]
+            changed = digest.differing(self._connection, self.meta(digest.KEY))
+        except (sqlite3.DatabaseError, ValueError, TypeError) as error:
+            return [f"cannot be read: {error}"]
+        damaged = [] if found == ["ok"] else found
+        return [*damaged, *(f"{name}: not what the last commit left" for name in changed)]
 
     def next_segment(self) -> int:
         """Number of the segment that comes next; numbers of discarded ones are not used again."""
@@ -181,18 +190,16 @@ class RunDatabase:
         """How much is true now."""
         counts = {
             table: self._connection.execute(f"SELECT COUNT(*) FROM {table} WHERE void=0").fetchone()[0]  # noqa: S608
-            for table in VOIDABLE
+            for table in schema.VOIDABLE
         }
         return Place(entries=counts["ledger"], segments=counts["segments"], models=counts["models"])
 
 
-#: Tables whose rows can be voided, with the column that orders them.
-VOIDABLE = {"ledger": "id", "segments": "id", "models": "number"}
-
-
 def _void(db: sqlite3.Connection, place: Place) -> None:
     """Mark everything after a place as void."""
-    for (table, order), kept in zip(VOIDABLE.items(), (place.entries, place.segments, place.models), strict=True):
+    for (table, order), kept in zip(
+        schema.VOIDABLE.items(), (place.entries, place.segments, place.models), strict=True
+    ):
         db.execute(
             f"UPDATE {table} SET void=1 WHERE void=0 AND {order} NOT IN "  # noqa: S608 - names from above
             f"(SELECT {order} FROM {table} WHERE void=0 ORDER BY {order} LIMIT ?)",
@@ -211,3 +218,8 @@ def _insert_entries(db: sqlite3.Connection, entries: Sequence[Entry]) -> None:
         "INSERT INTO ledger(step, time_ps, account, before_kj_per_mol, after_kj_per_mol, cause) VALUES (?,?,?,?,?,?)",
         [(e.step, e.time, str(e.account), e.before, e.after, e.cause) for e in entries],
     )
+
+
+def _set_meta(db: sqlite3.Connection, values: dict[str, Any]) -> None:
+    rows = [(key, json.dumps(value)) for key, value in values.items()]
+    db.executemany("INSERT OR REPLACE INTO meta VALUES (?,?)", rows)

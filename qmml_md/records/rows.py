@@ -22,6 +22,20 @@ class SegmentRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointRow:
+    """A committed checkpoint: its step and model, its folder (a name in ``checkpoints/``) and its manifest's hash.
+
+    The hash is empty where an earlier version of this program wrote it.
+    """
+
+    id: int
+    step: int
+    folder: str
+    sha256: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Something that happened, for a person.
 

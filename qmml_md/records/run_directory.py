@@ -6,6 +6,8 @@
       config.yaml            resolved, as validated
       structure.<ext>        copy of the structure file
       run.db                 the only mutable truth
+      run.lock               held by the process that works on the run
+      seal.json              hashes of all files while none does
       run.log                plain lines for a person
       segments/000012.h5     immutable
       models/<sha256>.safetensors + .json
@@ -14,6 +16,7 @@
       audit/                 audit.json, report.html
 """
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +24,11 @@ from ..errors import RunDirectoryError
 from .database import RunDatabase
 from .frames import Frames, concatenate
 from .segment import Particles, read_particles, read_segment
+
+FOLDERS = ("segments", "models", "checkpoints")
+#: A file that says that nothing was committed yet.
+NEWBORN = "newborn"
+LOCK = "run.lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +46,16 @@ class RunDirectory:
     def database(self) -> Path:
         """SQLite file."""
         return self.root / "run.db"
+
+    @property
+    def lock(self) -> Path:
+        """Lock file: one process at a time."""
+        return self.root / LOCK
+
+    @property
+    def seal(self) -> Path:
+        """Hashes of all files, while the run is at rest."""
+        return self.root / "seal.json"
 
     @property
     def log(self) -> Path:
@@ -72,23 +90,65 @@ class RunDirectory:
         return self.root / "checkpoints" / f"{number:06d}"
 
     def create(self) -> None:
-        """Make the folders of a new run.
+        """Make the folders of a new run. What a run left that ended before its first commit is removed first.
 
         Raises:
-            RunDirectoryError: the folder exists and is not empty, or cannot be written.
+            RunDirectoryError: the folder holds something else, or cannot be written.
         """
-        if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
-            raise RunDirectoryError(
-                f"{self.root} exists already and is not empty",
-                cure="`qmml resume` continues a run; for a new one give another folder with --out",
-            )
+        self.refuse_used()
         try:
-            for name in ("segments", "models", "checkpoints"):
-                (self.root / name).mkdir(parents=True)
+            self.root.mkdir(parents=True, exist_ok=True)
+            self.clear()
+            (self.root / NEWBORN).touch()
+            for name in FOLDERS:
+                (self.root / name).mkdir()
         except OSError as error:
             raise RunDirectoryError(
                 f"cannot make the run directory {self.root}: {error.strerror}", cure="give a writable folder with --out"
             ) from error
+
+    def refuse_used(self) -> None:
+        """Say that a folder is taken; not if it is empty, or all that a run left that ended before its first commit.
+
+        Raises:
+            RunDirectoryError: it is.
+        """
+        used = self.root.exists() and (not self.root.is_dir() or any(x.name != LOCK for x in self.root.iterdir()))
+        if used and not self.is_stillborn():
+            raise RunDirectoryError(
+                f"{self.root} exists already and is not empty",
+                cure="`qmml resume` continues a run; for a new one give another folder with --out",
+            )
+
+    def is_stillborn(self) -> bool:
+        """Whether the folder holds what a run left that was killed before its first commit, and nothing else.
+
+        Nothing of such a run has happened: no frame is stored, no label paid for. It is told from other folders by the
+        file that is made first and removed after the first commit.
+        """
+        return (self.root / NEWBORN).is_file() and not self.has_commit()
+
+    def has_commit(self) -> bool:
+        """Whether there is a commit to go on from; not where the database was not finished, either."""
+        try:
+            database = self.open_database()
+        except RunDirectoryError:
+            return False
+        try:
+            return database.last_checkpoint() is not None
+        finally:
+            database.close()
+
+    def born(self) -> None:
+        """The first commit is made."""
+        (self.root / NEWBORN).unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Remove all but the lock, and last what tells that it may be removed."""
+        for path in self.root.iterdir():
+            if path.name not in (NEWBORN, LOCK):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        self.born()
 
     def open_database(self) -> RunDatabase:
         """Open the database of an existing run.

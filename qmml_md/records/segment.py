@@ -5,8 +5,6 @@
 datasets carry the names of ``Frames``.
 """
 
-import hashlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ import h5py
 import numpy as np
 
 from ..errors import RunDirectoryError
+from .durable import write_durably
 from .frames import ARRAYS, Floats, Frames, Ints
 
 #: Dataset name and unit of each array; names that MDTraj knows take MDTraj's spelling.
@@ -59,7 +58,7 @@ class Particles:
 
 
 def write_segment(path: Path, frames: Frames, particles: Particles) -> str:
-    """Write a segment under a temporary name, sync it, rename it, sync the folder.
+    """Write a segment durably.
 
     Args:
         path: final name; must not exist.
@@ -71,14 +70,19 @@ def write_segment(path: Path, frames: Frames, particles: Particles) -> str:
 
     Raises:
         RunDirectoryError: the segment exists already, or its frames ran on more than one model.
+        OSError: it cannot be written.
     """
     if path.exists():
         raise RunDirectoryError(f"segment {path} exists already", cure="resume the run instead of starting it again")
     models = set(zip(frames.model_id, frames.blend_id, strict=True))
     if len(models) != 1:
         raise RunDirectoryError(f"segment {path.name} holds frames of {len(models)} models")
-    temporary = path.with_suffix(".h5.part")
-    with h5py.File(temporary, "w", track_order=False) as file:
+    return write_durably(path, _image(frames, particles))
+
+
+def _image(frames: Frames, particles: Particles) -> bytes:
+    """The file as bytes: made in memory, since HDF5 leaves behind whatever it had when a disk fills up."""
+    with h5py.File("segment.h5", "w", driver="core", backing_store=False, track_order=False) as file:
         _write_header(file, frames, particles)
         for name, (dataset, unit) in LAYOUT.items():
             _put(file, dataset, getattr(frames, name), unit)
@@ -86,9 +90,8 @@ def write_segment(path: Path, frames: Frames, particles: Particles) -> str:
             lengths, angles = box_lengths_and_angles(frames.box)
             _put(file, "cell_lengths", lengths, "nanometers")
             _put(file, "cell_angles", angles, "degrees")
-    digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
-    sync_rename(temporary, path)
-    return digest
+        file.flush()
+        return bytes(file.id.get_file_image())
 
 
 def read_segment(path: Path) -> Frames:
@@ -190,18 +193,6 @@ def box_lengths_and_angles(box: Floats) -> tuple[Floats, Floats]:
     pairs = ((1, 2), (0, 2), (0, 1))
     cosines = [np.einsum("fi,fi->f", box[:, i], box[:, j]) / (lengths[:, i] * lengths[:, j]) for i, j in pairs]
     return lengths, np.degrees(np.arccos(np.clip(np.stack(cosines, axis=1), -1.0, 1.0)))
-
-
-def sync_rename(temporary: Path, path: Path) -> None:
-    """Make a finished temporary file durable under its final name."""
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _write_header(file: h5py.File, frames: Frames, particles: Particles) -> None:

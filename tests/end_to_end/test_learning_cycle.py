@@ -243,7 +243,7 @@ def test_no_anchor_stands_where_a_label_was_taken(busy: RunDirectory) -> None:
     newest = database.last_checkpoint()
     database.close()
     assert newest is not None
-    clusters = read_checkpoint(busy.checkpoint(newest[0])).clusters
+    clusters = read_checkpoint(busy.checkpoint(newest.id)).clusters
     labels = LabelStore(busy.labels).all()
     assert len(clusters) > 4
     assert both(clusters, labels) == []

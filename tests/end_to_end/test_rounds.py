@@ -113,7 +113,7 @@ def test_what_was_held_out_stays_out(series) -> None:
     assert set(first[1]) <= set(second[1])
     assert not set(first[1]) & set(second[0])
     checkpoint = RunDirectory(series.out / "round-02").open_database()
-    number = checkpoint.last_checkpoint()[0]
+    number = checkpoint.last_checkpoint().id
     checkpoint.close()
     state = read_checkpoint(RunDirectory(series.out / "round-02").checkpoint(number)).state
     assert not set(first[1]) & set(state["label_keys"])
@@ -228,7 +228,7 @@ def test_controls_train_with_the_same_anchors(compared: Path) -> None:
     pools = []
     for name in ("none", "random_picking"):
         database = RunDirectory(compared / name).open_database()
-        events, number = database.events(), database.last_checkpoint()[0]
+        events, number = database.events(), database.last_checkpoint().id
         database.close()
         assert "from" not in next(event for event in events if event.kind == "start").message
         pools.append(read_checkpoint(RunDirectory(compared / name).checkpoint(number)).clusters[:2])

@@ -110,7 +110,7 @@ def test_a_finished_run_is_not_resumed(finished: Path, capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_run_that_resume_continues(stop: signal.Signals, tmp_path: Path) -> None:
-    path = configure(tmp_path, 1_000_000)
+    path = configure(tmp_path, 1_000)
     process = subprocess.Popen([sys.executable, "-c", ENTRY, "run", str(path)], cwd=tmp_path, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
     while not (tmp_path / "run" / "segments" / "000002.h5").exists():
@@ -122,9 +122,7 @@ def test_a_signal_ends_a_run_that_resume_continues(stop: signal.Signals, tmp_pat
     assert process.returncode == STOPPED, errors.decode()
     assert b"Traceback" not in errors
     before = read_trajectory(RunDirectory(tmp_path / "run")).frames.step
-    # The run itself would take hours: what is left is cut short in its own copy of the configuration.
-    config = tmp_path / "run" / "config.yaml"
-    config.write_text(config.read_text().replace("steps: 1000000", f"steps: {int(before[-1]) // 20 * 20 + 40}"))
+    assert before[-1] < 1_000
     assert main(["resume", str(tmp_path / "run")]) == 0
     after = read_trajectory(RunDirectory(tmp_path / "run")).frames.step
     assert list(after[: len(before)]) == list(before)

@@ -11,7 +11,7 @@ from qmml_md.errors import RunDirectoryError
 from qmml_md.records.books import Account, Entry
 from qmml_md.records.database import Commit, RunDatabase
 from qmml_md.records.frames import ARRAYS, Frame, concatenate, stack
-from qmml_md.records.rows import Event, LabelRow, ModelRow, SegmentRow
+from qmml_md.records.rows import CheckpointRow, Event, LabelRow, ModelRow, SegmentRow
 from qmml_md.records.run_directory import RunDirectory
 from qmml_md.records.segment import Particles, read_particles, read_segment, write_segment
 from qmml_md.system.molecules import topology_json
@@ -102,7 +102,7 @@ def whole_commit() -> Commit:
         events=[Event(step=5, time=0.1, kind="label", message="m", data={"a": [1.5]})],
         labels=[LabelRow(key="k", step=5, model="m", region_epoch=1, data={"core": [True]})],
         timings={"md": (1.25, 3)},
-        checkpoint=(0, 5, "000000"),
+        checkpoint=CheckpointRow(id=0, step=5, folder="000000", sha256="y", model="m"),
         meta={"note": {"x": 1}},
     )
 
