@@ -16,9 +16,13 @@ from pydantic import BaseModel, ValidationError
 from .config import Config
 from .errors import ConfigError
 
-#: A configuration of every key with long comments has about 10 kB; more than this is not a configuration.
+#: A configuration of every key with long comments has about 15 kB; more than this is not a configuration.
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 16
+#: Keys and values of one file, far above the hundred keys there are: the parser takes 0.1 ms for each.
+MAX_VALUES = 4_000
+#: Mistakes that a message lists before it only counts, and characters of a value that it quotes.
+MAX_LISTED, MAX_QUOTED = 40, 120
 
 CURE = "mend the lines named; `qmml template` prints every key with its unit and default"
 
@@ -81,6 +85,8 @@ def load_config(path: Path) -> Config:
         ConfigError: the file cannot be read, or holds mistakes; all of them are named with line and field.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise ConfigError(f"cannot read the configuration {path}: it is no file", cure="give a YAML file")
         if path.stat().st_size > MAX_BYTES:
             raise ConfigError(f"{path} has more than {MAX_BYTES} bytes", cure="give a YAML configuration file")
         text = path.read_text(encoding="utf-8")
@@ -107,7 +113,8 @@ def parse_config(text: str, *, name: str = "configuration") -> Config:
     config, mistakes = check_config(text)
     if config is None:
         count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
-        listing = "\n".join(f"  {mistake}" for mistake in mistakes)
+        listing = "\n".join(f"  {mistake}" for mistake in mistakes[:MAX_LISTED])
+        listing += f"\n  and {len(mistakes) - MAX_LISTED} more" if len(mistakes) > MAX_LISTED else ""
         raise ConfigError(f"{name} has {count}:\n{listing}", cure=CURE)
     return config
 
@@ -146,15 +153,18 @@ def dump_config(config: Config) -> str:
 def _compose(text: str, reading: _Reading) -> yaml.Node | None:
     """Parse into nodes, refusing what a configuration has no use for; None if there is nothing to go on with."""
     try:
-        depth = 0
+        depth = values = 0
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             depth += isinstance(event, yaml.CollectionStartEvent)
             depth -= isinstance(event, yaml.CollectionEndEvent)
+            values += isinstance(event, yaml.ScalarEvent)
             line = event.start_mark.line + 1 if event.start_mark else 1
             if isinstance(event, yaml.AliasEvent):
                 reading.blame((), f"the alias `*{event.anchor}` is refused: write the value out", line)
             if depth > MAX_DEPTH:
                 reading.blame((), f"nested deeper than {MAX_DEPTH} levels", line)
+            if values > MAX_VALUES:
+                reading.blame((), f"more than {MAX_VALUES} keys and values: this is no configuration", line)
             if reading.mistakes:
                 return None
         root = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -184,11 +194,19 @@ def _construct(node: yaml.Node, path: KeyPath, reading: _Reading) -> Any:
         return [_construct(item, (*path, i), reading) for i, item in enumerate(node.value)]
     if node.tag == _BOOL:
         reading.booleans[path] = node.value
+    if bad := _unwritable(node.value):
+        reading.blame(path, f"holds the character {bad!a}, which no name or text has", node.start_mark.line + 1)
+        return None
     try:
         return yaml.SafeLoader("").construct_object(node)
     except ValueError as error:
-        reading.blame(path, f"`{node.value}` cannot be read: {error}", node.start_mark.line + 1)
+        reading.blame(path, f"`{_shortened(node.value)}` cannot be read: {error}", node.start_mark.line + 1)
         return None
+
+
+def _unwritable(text: str) -> str:
+    """The first character that only an escape can have brought in, and that no file name or text may hold."""
+    return next((c for c in text if (c < " " and c not in "\t\n") or "\ud800" <= c <= "\udfff"), "")
 
 
 def _construct_mapping(node: yaml.MappingNode, path: KeyPath, reading: _Reading) -> dict[str, Any]:
@@ -224,9 +242,9 @@ def _problem(detail: Any, path: KeyPath) -> str:
         return f"unknown key{_suggestion(path)}"
     if kind == "literal_error":
         words = re.findall(r"'([^']*)'", str(context["expected"]))
-        guess = difflib.get_close_matches(str(given), words, 1)
+        guess = difflib.get_close_matches(str(given)[:MAX_QUOTED], words, 1)
         hint = f"; did you mean `{guess[0]}`?" if guess else ""
-        return f"must be {context['expected']}, not {given!r}{hint}"
+        return f"must be {context['expected']}, not {_shown(given)}{hint}"
     if kind == "value_error":
         return str(context["error"])
     if kind == "model_type":
@@ -238,8 +256,12 @@ def _shown(given: Any) -> str:
     if given is None:
         return "empty"
     if isinstance(given, dict):
-        return f"a section with the keys {', '.join(given)}"
-    return repr(given)
+        return _shortened(f"a section with the keys {', '.join(given)}")
+    return _shortened(repr(given))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]} … ({len(text)} characters)"
 
 
 def _suggestion(path: KeyPath) -> str:

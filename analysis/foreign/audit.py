@@ -35,8 +35,8 @@ from .h5md import read_h5md
 from .motion import motion_part, velocity_part, work_part
 from .openmm_files import read_dcd
 from .sums import Series, measure
-from .trajectory import Foreign
-from .units import DIMENSIONS
+from .trajectory import Foreign, guarded, reading
+from .units import DIMENSIONS, factor_of
 
 FORMAT_VERSION = 1
 TABLES = frozenset({".csv", ".log", ".txt", ".dat", ".tsv"})
@@ -90,10 +90,20 @@ def read_foreign(
     unknown = declared.keys() - DIMENSIONS.keys()
     if unknown:
         raise AuditError(f"`{min(unknown)}` is no quantity with a unit", cure=f"use one of {', '.join(DIMENSIONS)}")
+    for quantity, unit in declared.items():
+        factor_of(quantity, unit, f"--unit {quantity}={unit}")
+    if spacing_fs is not None and not 0.0 < spacing_fs < np.inf:
+        raise AuditError(f"the spacing of {spacing_fs} fs is none", cure="give --spacing-fs a positive number")
     for path in paths:
         if not path.is_file():
             raise AuditError(f"{path} does not exist or is not a file", cure="give the path of the trajectory")
     spacing = None if spacing_fs is None else spacing_fs * PS_PER_FS
+    with reading(paths):
+        return guarded(_open(paths, topology, declared, spacing))
+
+
+def _open(paths: Sequence[Path], topology: Path | None, declared: dict[str, str], spacing: float | None) -> Foreign:
+    """The reader of a kind of files; arguments and errors as for ``read_foreign``."""
     atoms = None if topology is None else read_structure(topology, periodic=False)
     kinds = {path.suffix.lower(): path for path in paths}
     if len(kinds) == len(paths) == 1 and kinds.keys() <= {".extxyz", ".xyz"}:

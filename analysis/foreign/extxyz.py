@@ -14,7 +14,7 @@ import numpy as np
 
 from ...errors import AuditError
 from ...records.frames import Floats, Ints
-from ...system.xyz import FALSE, PAIR, TRUE
+from ...system.xyz import COUNT, FALSE, PAIR, TRUE
 from .trajectory import Block, Foreign, Rounding, number_of, standard_masses, upright
 from .units import factor_of, undeclared
 
@@ -31,6 +31,10 @@ COLUMNS = {
     "vel": "velocities",
     "masses": "masses",
 }
+WIDTHS = {"species": "1", "masses": "1", "positions": "3", "forces": "3", "momenta": "3", "velocities": "3"}
+#: Characters of a symbol or number.
+LONGEST_WORD = 64
+_WRITE = "write it with ase.io.write"
 ENERGY_KEYS = {"energy": "potential", "kinetic_energy": "kinetic", "total_energy": "total"}
 
 
@@ -63,6 +67,11 @@ def read_extxyz(path: Path, units: Mapping[str, str], spacing: float | None) -> 
     with path.open(encoding="utf-8") as file:
         comment, words = _next_frame(file, path, None) or _refuse_empty(path)
     columns = _columns(comment.get("Properties", "species:S:1:pos:R:3"), path)
+    needed = max(part.stop for part in columns.values())
+    if words.shape[1] < needed:
+        raise AuditError(
+            f"{path}: Properties name {needed} columns, the lines have {words.shape[1]}", cure="write every column"
+        )
     numbers = _numbers(words, columns, path)
     declared = {**CUSTOM, **units}
     factors = {}
@@ -151,26 +160,31 @@ def _next_frame(file: Iterator[str], path: Path, count: int | None) -> tuple[dic
     head = next(file, "").strip()
     if not head:
         return None
-    if not head.isdigit() or (count is not None and int(head) != count):
+    if not COUNT.fullmatch(head) or (count is not None and int(head) != count):
         expected = "a number of atoms" if count is None else f"{count}, the number of atoms"
         raise AuditError(f"{path}: found {head[:40]!r} where a frame should begin with {expected}")
     comment = {key: quoted or bare for key, quoted, bare in PAIR.findall(next(file, ""))}
     rows = [line.split() for line in islice(file, int(head))]
     if len(rows) != int(head) or len({len(row) for row in rows}) != 1:
         raise AuditError(f"{path}: a frame is cut short", cure="the file was not finished: take the last frame out")
+    if any(len(word) > LONGEST_WORD for row in rows for word in row):
+        # All words become as wide as the widest: one long one could fill the memory.
+        raise AuditError(f"{path}: a frame holds a word of more than {LONGEST_WORD} characters", cure=_WRITE)
     return comment, np.array(rows)
 
 
 def _columns(properties: str, path: Path) -> dict[str, slice]:
     words, column, found = properties.split(":"), 0, {}
     for name, width in zip(words[0::3], words[2::3], strict=False):
-        end = column + (int(width) if width.isdigit() else 1)
         known = "species" if name == "species" else COLUMNS.get(name.lower())
+        if not COUNT.fullmatch(width) or width != WIDTHS.get(str(known), width):
+            raise AuditError(f"{path}: Properties give `{name[:40]}` {width[:40]!r} columns", cure=_WRITE)
+        end = column + int(width)
         if known is not None:
             found[known] = slice(column, end)
         column = end
     if not {"species", "positions"} <= found.keys():
-        raise AuditError(f"{path}: Properties name no `species` and `pos`", cure="write it with ase.io.write")
+        raise AuditError(f"{path}: Properties name no `species` and `pos`", cure=_WRITE)
     return found
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from ...errors import AuditError
 from ...records.frames import Floats, Ints
+from ...records.limits import FOREIGN_RATIO, check_hdf5
 from .trajectory import Block, Foreign, Rounding, number_of, standard_masses, upright
 from .units import factor_of, undeclared
 
@@ -53,6 +54,7 @@ def read_h5md(path: Path, units: Mapping[str, str], spacing: float | None, topol
     """
     try:
         with h5py.File(path, "r") as file:
+            check_hdf5(file, path, ratio=FOREIGN_RATIO, soft_links=True)
             return _read(file, path, units, spacing, topology)
     except OSError as error:
         raise AuditError(f"{path} cannot be read as HDF5: {error}", cure="give a finished H5MD file") from error

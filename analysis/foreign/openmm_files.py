@@ -7,9 +7,10 @@ have been reported at the same steps.
 
 import csv
 import re
+import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -108,6 +109,30 @@ def read_table(path: Path, units: Mapping[str, str]) -> tuple[dict[str, Floats],
     return found, declared
 
 
+def _check_head(dcd: Path) -> None:
+    """Refuse a DCD whose head names more atoms than the file has room for: MDTraj makes room for them first.
+
+    Raises:
+        AuditError: so it is, or this is no DCD.
+    """
+    size = dcd.stat().st_size
+    with dcd.open("rb") as file:
+        order = {84: "<", 84 << 24: ">"}.get(_int(file, "<"), "")
+        if order:
+            file.seek(84 + 8)
+            title = _int(file, order)
+            file.seek(title + 8, 1) if 0 <= title < size else file.seek(size)
+            atoms = _int(file, order)
+    if not order or not 0 < atoms <= size // 12:
+        raise AuditError(f"{dcd} cannot be read as DCD: its head does not fit it", cure="give a finished DCD file")
+
+
+def _int(file: BinaryIO, order: str) -> int:
+    """The next whole number; -1 at the end of the file."""
+    word = file.read(4)
+    return int(struct.unpack(f"{order}i", word)[0]) if len(word) == 4 else -1
+
+
 def _open(dcd: Path) -> Any:
     from mdtraj.formats import DCDTrajectoryFile
 
@@ -119,6 +144,7 @@ def _open(dcd: Path) -> Any:
 
 def _shape(dcd: Path) -> tuple[int, int, bool]:
     """Frames, atoms, and whether there is a cell."""
+    _check_head(dcd)
     with _open(dcd) as file:
         frames = len(file)
         xyz, lengths, _ = file.read(1)

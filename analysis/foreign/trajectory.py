@@ -1,15 +1,18 @@
 """A trajectory that another program made, as the auditor sees it: what it carries, in which units, block by block."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from ...errors import AuditError
+from ...errors import AuditError, QmmlError, StructureError
 from ...records.frames import Floats, Ints
 from ...system.images import orient
 
+#: Characters of a parser's complaint that a message repeats.
+LONGEST_COMPLAINT = 200
 #: Quantities that a trajectory may carry beside positions.
 OPTIONAL = ("time", "velocities", "forces", "potential", "kinetic", "total")
 
@@ -87,6 +90,43 @@ class Foreign:
             raise AuditError(
                 f"{self.sources[0]} holds no frames", cure="give the trajectory, not the topology, and a finished file"
             )
+
+
+@contextmanager
+def reading(paths: Sequence[Path]) -> Iterator[None]:
+    """Say which file is at fault when a parser trips over what is in it.
+
+    Raises:
+        AuditError: the parser tripped.
+    """
+    try:
+        yield
+    except StructureError as error:  # a box, of which its reader does not know where it stands
+        if any(str(path) in error.what for path in paths):
+            raise
+        raise AuditError(f"{', '.join(map(str, paths))}: {error.what}", cure=error.cure) from error
+    except (QmmlError, MemoryError):
+        raise
+    except Exception as error:  # a broken file makes parsers raise whatever comes
+        raise AuditError(
+            f"{', '.join(map(str, paths))} cannot be read: {type(error).__name__}: {str(error)[:LONGEST_COMPLAINT]}",
+            cure="check that the file is complete and of the kind that its name says",
+        ) from error
+
+
+def guarded(foreign: Foreign) -> Foreign:
+    """The same trajectory, whose blocks are read under ``reading``."""
+
+    def blocks(size: int) -> Iterator[Block]:
+        found = foreign.blocks(size)
+        while True:
+            with reading(foreign.sources):
+                block = next(found, None)
+            if block is None:
+                return
+            yield block
+
+    return replace(foreign, blocks=blocks)
 
 
 def standard_masses(numbers: Ints) -> Floats:

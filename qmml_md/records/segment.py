@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import RunDirectoryError
 from .durable import write_durably
 from .frames import ARRAYS, Floats, Frames, Ints
+from .limits import check_hdf5, regular
 
 #: Dataset name and unit of each array; names that MDTraj knows take MDTraj's spelling.
 LAYOUT = {
@@ -33,6 +34,9 @@ LAYOUT = {
     "disagreement": ("disagreement", "electronvolts/angstrom"),
     "blend": ("blend", "dimensionless"),
 }
+
+#: Largest segment, bytes; one is kept in memory when it is written.
+MOST_SEGMENT_BYTES = 64 * 1024**3
 
 #: Arrays that hold one number for each frame.
 SCALARS = ("step", "time", "potential_used", "kinetic", "conserved", "entries", "region_epoch", "blend")
@@ -146,11 +150,15 @@ def read_scalars(path: Path) -> tuple[dict[str, Floats | Ints], str, str]:
 @contextmanager
 def _opened(path: Path) -> Iterator[h5py.File]:
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(regular(path, MOST_SEGMENT_BYTES), "r") as file:
+            check_hdf5(file, path)
             yield file
-    except (OSError, KeyError) as error:
+    except RunDirectoryError:
+        raise
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise RunDirectoryError(
-            f"{path} cannot be read as a segment: {error}", cure="restore the file from a copy of the run directory"
+            f"{path} cannot be read as a segment: {error!s:.200}",
+            cure="restore the file from a copy of the run directory",
         ) from error
 
 
@@ -167,17 +175,14 @@ def read_particles(path: Path) -> Particles:
     Raises:
         RunDirectoryError: the file is missing, or not a segment.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            return Particles(
-                numbers=np.asarray(file["atomic_numbers"][...], dtype=np.int64),
-                masses=np.asarray(file["masses"][...], dtype=np.float64),
-                topology_json=bytes(file["topology"][0]).decode(),
-                periodic=bool(file.attrs["periodic"]),
-                degrees_of_freedom=int(file.attrs["degrees_of_freedom"]),
-            )
-    except (OSError, KeyError) as error:
-        raise RunDirectoryError(f"{path} cannot be read as a segment: {error}") from error
+    with _opened(path) as file:
+        return Particles(
+            numbers=np.asarray(file["atomic_numbers"][...], dtype=np.int64),
+            masses=np.asarray(file["masses"][...], dtype=np.float64),
+            topology_json=bytes(file["topology"][0]).decode(),
+            periodic=bool(file.attrs["periodic"]),
+            degrees_of_freedom=int(file.attrs["degrees_of_freedom"]),
+        )
 
 
 def box_lengths_and_angles(box: Floats) -> tuple[Floats, Floats]:

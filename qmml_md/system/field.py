@@ -221,6 +221,10 @@ def _charges(system: openmm.System) -> Floats:
     for force in system.getForces():
         if isinstance(force, openmm.NonbondedForce):
             count = force.getNumParticles()
+            if count != system.getNumParticles():
+                raise ForceFieldError(
+                    f"the force field has {system.getNumParticles()} particles, but charges of {count}", cure=_CURE
+                )
             return np.array([force.getParticleParameters(k)[0]._value for k in range(count)], dtype=np.float64)
     return np.zeros(system.getNumParticles())
 

@@ -12,6 +12,7 @@ from openmm import app
 
 from ..errors import ForceFieldError
 from .parameter_files import unreadable
+from .structures import refuse_large
 
 #: Elements whose text OpenMM runs as a program, or whose file it would read unseen.
 PROGRAMS = frozenset({"Script", "InitializationScript", "Include"})
@@ -78,13 +79,14 @@ def _harmless(path: Path) -> bytes:
 
     OpenMM runs the text of scripts, and evaluates one attribute, as Python.
     """
-    text = path.read_text(encoding="utf-8")
+    refuse_large(path)
     try:
+        text = path.read_text(encoding="utf-8")
         if "<!DOCTYPE" in text or "<!ENTITY" in text:
             raise ElementTree.ParseError("it declares a document type or entities")
         # Without a document type there are no entities, which is what makes XML from strangers dangerous.
         root = ElementTree.fromstring(text)  # noqa: S314
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, UnicodeDecodeError) as error:
         raise unreadable(path, error) from error
     for element in root.iter():
         correction = element.get("useDispersionCorrection", "True")

@@ -22,6 +22,10 @@ Ints = NDArray[np.int64]
 NEIGHBOUR_CELLS: Ints = np.array(list(product((-1, 0, 1), repeat=3)), dtype=np.int64)
 #: Box components below this (nm) are rounding of a right angle.
 ROUNDING_NM = 1e-7
+#: A box holds at least so much, and is not thinner: images within reach of one another would be countless.
+SMALLEST_NM3, THINNEST_NM = NM_PER_ANGSTROM**3, 0.01
+#: Pairs of atoms within reach that matter can have, for each atom: in a crystal of diamond 30 lie within 3.2 Å.
+MOST_PAIRS = 400
 
 
 def box_from_cell(lengths_nm: Floats, angles_deg: Floats) -> Floats:
@@ -42,13 +46,15 @@ def box_from_cell(lengths_nm: Floats, angles_deg: Floats) -> Floats:
     a, b, c = lengths_nm
     cx, cy = cos_beta, (cos_alpha - cos_beta * cos_gamma) / sin_gamma if sin_gamma else np.nan
     height_squared = 1.0 - cx**2 - cy**2
-    if not (np.isfinite(height_squared) and height_squared > 0 and min(a, b, c) > 0):
+    rows = np.zeros((3, 3))
+    if np.isfinite(height_squared) and height_squared > 0 and min(a, b, c) > 0:
+        rows[:] = [a, 0, 0], [b * cos_gamma, b * sin_gamma, 0], [c * cx, c * cy, c * np.sqrt(height_squared)]
+    if not _holds_an_atom(rows):
         raise StructureError(
             f"no box has edges {', '.join(f'{x * 10:g}' for x in lengths_nm)} Å "
             f"and angles {', '.join(f'{x:g}' for x in angles_deg)}°",
             cure="correct CRYST1 (PDB), _cell (mmCIF) or Lattice (extended XYZ), or set `periodic: false`",
         )
-    rows = np.array([[a, 0, 0], [b * cos_gamma, b * sin_gamma, 0], [c * cx, c * cy, c * np.sqrt(height_squared)]])
     return reduce_box(rows)
 
 
@@ -129,10 +135,13 @@ def pairs_within(positions: Floats, box: Floats | None, reach: float) -> tuple[I
 
     Returns:
         Pairs i < j, sorted, shape (p, 2), and the shortest distance of each, nm, shape (p,).
+
+    Raises:
+        StructureError: there are more than ``MOST_PAIRS`` for each atom, as where all lie at one place.
     """
     n = len(positions)
     wrapped, owner = _with_ghosts(positions, box, reach) if box is not None else (positions, np.arange(n))
-    found = cKDTree(wrapped).query_pairs(reach, output_type="ndarray") if n > 1 else np.zeros((0, 2), dtype=np.int64)
+    found = _near(wrapped, reach) if n > 1 else np.zeros((0, 2), dtype=np.int64)
     pairs = np.sort(owner[found].reshape(-1, 2), axis=1)
     distances = np.linalg.norm(wrapped[found[:, 0]] - wrapped[found[:, 1]], axis=1)
     keep = pairs[:, 0] != pairs[:, 1]
@@ -142,6 +151,17 @@ def pairs_within(positions: Floats, box: Floats | None, reach: float) -> tuple[I
     first = np.ones(len(pairs), dtype=bool)
     first[1:] = (pairs[1:] != pairs[:-1]).any(axis=1)
     return pairs[first].astype(np.int64), distances[first]
+
+
+def _near(places: Floats, reach: float) -> Ints:
+    """Pairs of points closer than ``reach``, shape (p, 2); counted first where they could fill the memory."""
+    tree = cKDTree(places)
+    if len(places) > 2 * MOST_PAIRS and tree.count_neighbors(tree, reach) > 2 * MOST_PAIRS * len(places):
+        raise StructureError(
+            f"more than {MOST_PAIRS} atoms lie within {reach / NM_PER_ANGSTROM:.1f} Å of each atom",
+            cure="correct the coordinates: the unit, or atoms that all lie at one place",
+        )
+    return np.asarray(tree.query_pairs(reach, output_type="ndarray"), dtype=np.int64)
 
 
 def _with_ghosts(positions: Floats, box: Floats, reach: float) -> tuple[Floats, Ints]:
@@ -174,7 +194,7 @@ def orient(lattice: Floats, positions: Floats) -> tuple[Floats, Floats]:
     Raises:
         StructureError: the three vectors span no volume.
     """
-    if not np.isfinite(lattice).all() or abs(np.linalg.det(lattice)) < NM_PER_ANGSTROM**3:
+    if not _holds_an_atom(lattice):
         raise StructureError(
             f"the box vectors {(lattice / NM_PER_ANGSTROM).tolist()} Å span no volume",
             cure="correct the Lattice entry, or set `periodic: false`",
@@ -186,6 +206,13 @@ def orient(lattice: Floats, positions: Floats) -> tuple[Floats, Floats]:
     # A left-handed lattice leaves a negative last element, which turns c around but keeps the hand of molecules.
     signs[2] *= np.sign(np.linalg.det(lattice))
     return reduce_box(_upright(triangle.T * signs)), positions @ (turn * signs)
+
+
+def _holds_an_atom(box: Floats) -> bool:
+    """Whether a box is finite, of some volume, and not thin in any direction."""
+    if not np.isfinite(box).all() or abs(np.linalg.det(box)) < SMALLEST_NM3:
+        return False
+    return bool((perpendicular_widths(box) >= THINNEST_NM).all())
 
 
 def _upright(box: Floats) -> Floats:

@@ -15,7 +15,7 @@ from ..config.system import AMBER, GROMACS
 from ..errors import ForceFieldError, StructureError
 from .images import Floats, reduce_box
 from .molecules import Molecules
-from .structures import molecules_from, read_structure
+from .structures import molecules_from, read_structure, refuse_large, shortened
 
 #: Coordinates without atoms of their own.
 COORDINATES = frozenset({".inpcrd", ".rst7", ".gro"})
@@ -51,6 +51,7 @@ def open_parameters(system: System, folder: Path, box: Floats | None) -> Paramet
     for file in (path, *(folder / name for name in system.parameters)):
         if not file.is_file():
             raise ForceFieldError(f"{file} does not exist or is not a file", cure="correct the `system` section")
+        refuse_large(file)
     kind, vectors = path.suffix.lower(), None if box is None else box * unit.nanometer
     try:
         if kind in AMBER:
@@ -110,7 +111,7 @@ def read_with_parameters(system: System, folder: Path) -> Molecules:
 def unreadable(path: Path | str, error: Exception) -> ForceFieldError:
     """What to say of a file that a parser tripped over."""
     return ForceFieldError(
-        f"{path} cannot be read: {type(error).__name__}: {error}",
+        f"{path} cannot be read: {type(error).__name__}: {shortened(error)}",
         cure="check that the file is complete and of the kind that its name says, with what it includes at hand "
         "(system.gromacs_include)",
     )
@@ -123,6 +124,7 @@ def _coordinates(path: Path, periodic: bool | None) -> tuple[Floats, Floats | No
         return molecules.positions, molecules.box, molecules.numbers
     if not path.is_file():
         raise StructureError(f"{path} does not exist or is not a file", cure="correct `system.structure`")
+    refuse_large(path)
     try:
         if path.suffix.lower() == ".gro":
             file = app.GromacsGroFile(str(path))
@@ -132,7 +134,7 @@ def _coordinates(path: Path, periodic: bool | None) -> tuple[Floats, Floats | No
             positions, vectors = file.getPositions(asNumpy=True), file.boxVectors
     except Exception as error:  # the parsers raise whatever a broken file makes them trip over
         raise StructureError(
-            f"{path} cannot be read: {type(error).__name__}: {error}", cure="check that the file is complete"
+            f"{path} cannot be read: {type(error).__name__}: {shortened(error)}", cure="check that the file is complete"
         ) from error
     box = None if vectors is None or periodic is False else _box(vectors)
     return np.array(positions.value_in_unit(unit.nanometer), dtype=np.float64), box, None

@@ -22,6 +22,11 @@ CIF_SPACE_GROUP = re.compile(
     r"^_(?:symmetry\.space_group_name_H-M|space_group\.name_H-M_alt)\s+(.+?)\s*$", re.MULTILINE
 )
 
+#: Largest structure file, bytes: some five million atoms.
+LARGEST_BYTES = 512 * 1024**2
+#: Characters of a parser's complaint that a message repeats.
+SHOWN = 300
+
 #: topology, positions (n, 3) in nm, box (3, 3) in nm or None
 Parsed = tuple[Any, Floats, Floats | None]
 
@@ -53,6 +58,7 @@ def read_structure(
         )
     if not path.is_file():
         raise StructureError(f"{path} does not exist or is not a file", cure="correct `system.structure`")
+    refuse_large(path)
     topology, positions, box = _parse(reader, path, periodic)
     if topology is None or topology.n_atoms == 0 or positions.shape[0] == 0:
         raise _no_atoms(path)
@@ -95,14 +101,33 @@ def check_structure(
     raise kind("\n".join(lines), cure="\n        ".join(f"{k}. {p.cure}" for k, p in enumerate(found, start=1)))
 
 
+def refuse_large(path: Path) -> None:
+    """Refuse a file that no structure or force field fills.
+
+    Raises:
+        StructureError: it has more than ``LARGEST_BYTES``.
+    """
+    if path.stat().st_size > LARGEST_BYTES:
+        raise StructureError(
+            f"{path} has {path.stat().st_size / 1e6:.0f} MB, more than {LARGEST_BYTES / 1e6:.0f} MB",
+            cure="give the atoms that are to be simulated, in one frame",
+        )
+
+
+def shortened(error: Exception) -> str:
+    """What a parser complains of, without the file that it may quote."""
+    text = str(error)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]} …"
+
+
 def _parse(reader: Callable[[Path, bool | None], Parsed], path: Path, periodic: bool | None) -> Parsed:
     try:
         topology, positions, box = reader(path, periodic)
-    except StructureError:
-        raise
+    except StructureError as error:
+        raise error if str(path) in error.what else StructureError(f"{path}: {error.what}", cure=error.cure) from error
     except Exception as error:  # the parsers raise whatever a broken file makes them trip over
         raise StructureError(
-            f"{path} cannot be read: {type(error).__name__}: {error}",
+            f"{path} cannot be read: {type(error).__name__}: {shortened(error)}",
             cure="check that the file is complete and of the kind that its name says",
         ) from error
     return topology, positions, None if periodic is False else box

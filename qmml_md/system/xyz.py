@@ -19,6 +19,8 @@ from .images import Floats, Ints, orient
 from .molecules import molecules_of
 
 PAIR = re.compile(r'(\w+)\s*=\s*(?:"([^"]*)"|(\S+))')
+#: A whole number that counts atoms or columns: ASCII digits, and not so many that they would be no number.
+COUNT = re.compile(r"[0-9]{1,9}")
 TRUE = frozenset({"T", "TRUE", "1"})
 FALSE = frozenset({"F", "FALSE", "0"})
 
@@ -44,8 +46,8 @@ def read_frame(path: Path) -> XyzFrame:
     Raises:
         StructureError: the file is not XYZ, or its box repeats in some directions only.
     """
-    lines = path.read_text().splitlines()
-    if not lines or not lines[0].strip().isdigit():
+    lines = path.read_text(encoding="utf-8").splitlines()
+    if not lines or not COUNT.fullmatch(lines[0].strip()):
         raise _not_xyz(path, 1, "the number of atoms")
     count = int(lines[0])
     if len(lines) < 2 + count:
@@ -118,8 +120,10 @@ def _columns(properties: str, path: Path) -> tuple[int, int]:
     """Columns of the symbol and of the first coordinate."""
     words, column, found = properties.split(":"), 0, {}
     for name, width in zip(words[0::3], words[2::3], strict=False):
+        if not COUNT.fullmatch(width) or (name.lower() == "pos" and width != "3"):
+            raise _not_xyz(path, 2, f"a number of columns for `{name[:40]}` in Properties (3 for `pos`)")
         found[name.lower()] = column
-        column += int(width) if width.isdigit() else 1
+        column += int(width)
     if "species" not in found or "pos" not in found:
         raise _not_xyz(path, 2, "the columns `species` and `pos` in Properties")
     return found["species"], found["pos"]
