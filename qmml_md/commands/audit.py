@@ -135,7 +135,8 @@ def _spot_checks(count: int) -> "Extra":
         from ..engine.inputs import read_simulated
         from ..ensemble.weights import load
         from ..reference.pyscf import PyscfReference
-        from ..reference.store import LabelStore, StoredReference
+        from ..reference.store import LabelStore
+        from ..reference.stored import StoredReference
 
         config = record.config
         rng = np.random.default_rng(np.random.SeedSequence([config.dynamics.seed, count]))

@@ -31,4 +31,11 @@ class Reference(Section):
     scf_tolerance_hartree: Positive = Field(default=1e-9, description="SCF energy convergence, in hartree.")
     max_cycles: PositiveInt = Field(default=60, description="SCF cycles per rung of the ladder.")
     time_limit_s: Positive = Field(default=600.0, description="Longest time for one label, in s.")
+    isolate: bool = Field(
+        default=True, description="Compute labels in a process of their own, which may die, hang or be stopped."
+    )
+    memory_limit_GB: Positive | None = Field(
+        default=None, description="Most memory of that process for labels, in GB; by default as much as there is."
+    )
+    retries: int = Field(default=1, ge=0, le=10, description="Further tries where that process fails to give a label.")
     max_labels: int = Field(default=50, ge=0, description="Most labels that the run may compute.")

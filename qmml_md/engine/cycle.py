@@ -6,8 +6,11 @@ before anything is trained on them, and then there is one training, one judgemen
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from ..errors import LabelError, RegionError
+from ..errors import BadLabel, LabelError, RegionError
+from ..learning.gate import cluster_energy_and_forces
+from ..learning.outlier import Earlier, outlier
 from ..learning.training_set import held_out
 from ..records.rows import LabelRow
 from ..reference.label import Label
@@ -134,7 +137,7 @@ def _learn(
     # Where the run must act, its labels are trained on whatever is due.
     apart = kind not in MUST_ACT and held_out(state.triggers + 1, parts.config.learning.hold_out_every)
     occasion = Occasion(trigger=kind, held_out=apart)
-    found = _label(parts, state, _choose(parts, state, now, sigma, kind))
+    found = _label(parts, state, _choose(parts, state, now, sigma, kind), kind)
     if not found:
         return False
     state.triggers += 1
@@ -157,7 +160,9 @@ def _learn(
 def _choose(parts: Parts, state: State, now: Molecules, sigma: Floats, kind: str) -> list[Sight]:
     """What to label, in the order of time; nothing where no cluster can be cut."""
     settings = parts.config.region
-    count = min(settings.labels_per_trigger, _left(parts))
+    # Where it exploded from is labelled, and at least one place on the way: the former alone need not show what is wrong.
+    least = 2 if kind == EXPLOSION else 1
+    count = min(max(least, settings.labels_per_trigger), _left(parts))
     try:
         if kind == "random":
             chosen = random_places(parts, state, now, sigma, min(count, _due_at_random(parts, state)))
@@ -174,15 +179,20 @@ def _choose(parts: Parts, state: State, now: Molecules, sigma: Floats, kind: str
     return sorted(chosen, key=lambda sight: sight.step)
 
 
-def _label(parts: Parts, state: State, sights: list[Sight]) -> list[Labelled]:
-    parts.learner.begin_trigger()
+def _label(parts: Parts, state: State, sights: list[Sight], kind: str) -> list[Labelled]:
+    labelling = parts.learner.labelling
+    # An explosion calls for labels at a step that may have had its own.
+    labelling.begin_trigger(2 * state.step + (kind == EXPLOSION))
     found: list[Labelled] = []
     for sight in sights:
         try:
-            label, reused = parts.learner.label(sight.cluster)
+            label, reused = labelling.label(sight.cluster, lambda label: _unlike(parts, label))
         except LabelError as error:
-            _failed(parts, state, failure(error), sight.region.atoms.tolist())
+            _failed(parts, state, failure(error), sight.region.atoms.tolist(), error)
             continue
+        finally:
+            for fault in labelling.faults():
+                parts.note(state, "label_retried", fault, {"atoms": sight.region.atoms.tolist()})
         # A label of an earlier run that comes again tells nothing new of the model.
         fresh = not parts.learner.knows(label) and all(label.key != each.label.key for each in found)
         if fresh:
@@ -190,9 +200,20 @@ def _label(parts: Parts, state: State, sights: list[Sight]) -> list[Labelled]:
     return found
 
 
-def _failed(parts: Parts, state: State, message: str, atoms: list[int]) -> None:
+def _unlike(parts: Parts, label: Label) -> str:
+    """Why a label is not to be believed, by what the model in use says of it and said of those before."""
+    _, forces = cluster_energy_and_forces(parts.surface.ensemble, label.cluster)
+    rows = [row.data for row in parts.experience.rows if "force_rms" in row.data]
+    earlier = [Earlier(force_rmse=data["force_rmse"], force_rms=data["force_rms"]) for data in rows]
+    return outlier(forces, label.forces, earlier)
+
+
+def _failed(parts: Parts, state: State, message: str, atoms: list[int], error: LabelError | None = None) -> None:
     state.failed += 1
-    parts.note(state, "label_failed", message, {"atoms": atoms})
+    data: dict[str, Any] = {"atoms": atoms}
+    if isinstance(error, BadLabel):
+        data |= {"key": error.key, "quarantined": error.reason}
+    parts.note(state, "label_failed", message, data)
 
 
 def _book(parts: Parts, state: State, found: list[Labelled], rows: list[LabelRow]) -> None:

@@ -66,11 +66,13 @@ class Journal:
         books: the ledger of the whole run.
         timings: where the time went.
         next_checkpoint: number of the checkpoint that the next commit writes.
+        run_id: name of the run, wherever its folder lies.
     """
 
     def __init__(self, run: RunDirectory, database: RunDatabase, particles: Particles) -> None:
         self.run = run
         self._database = database
+        self.run_id = str(database.meta("run_id") or "")
         self.particles = particles
         self._pending = _Pending()
         self._segments = database.next_segment()

@@ -25,10 +25,10 @@ from ..learning.training_set import TrainingSet
 from ..records.rows import LabelRow
 from ..records.run_directory import RunDirectory
 from ..reference.label import Label, Reference, check_one_level
-from ..reference.store import LabelStore, StoredReference
 from ..region.cluster import Cluster
 from ..system.molecules import Floats, Molecules
 from .journal import Timings
+from .labelling import Labelling
 from .shadow import Shadows
 
 
@@ -75,6 +75,7 @@ class Learner:
         held_out: every label that never is, in order: the gate's evidence.
         base: the model that the run began with; anchors hold to it.
         shadows: the last refused candidate.
+        labelling: where labels come from.
     """
 
     def __init__(
@@ -87,15 +88,15 @@ class Learner:
         timings: Timings,
         rng: np.random.Generator,
         molecules: Molecules,
+        *,
+        run_id: str = "",
     ) -> None:
         self._config = config
         self._run = run
         self._timings = timings
         self._rng = rng
         self.base, self._base_id = base, base_id
-        self._store = LabelStore(run.labels)
-        self._make_reference = reference
-        self._reference = StoredReference(reference(), self._store)
+        self.labelling = Labelling(run, reference(), timings, run_id)
         self._kept = FeatureStore(FEATURE_BYTES)
         self._features: dict[str, Features] = {}
         self._shapes: set[tuple[bytes, bytes]] = set()
@@ -128,31 +129,24 @@ class Learner:
             MixedLabels: one is not of the run's level of theory.
         """
         for key, apart in [*((key, False) for key in keys), *((key, True) for key in held_out)]:
-            self.remember(self._store.need(key), held_out=apart)
+            self.remember(self.labelling.store.need(key), held_out=apart)
 
     def offer_anchor(self, cluster: Cluster) -> None:
         """Consider an unlabelled cluster as an anchor; not one that was labelled."""
         if cluster.geometry not in self._shapes:
             self.pool.offer(cluster, self._rng)
 
-    def begin_trigger(self) -> None:
-        """Forget converged densities: guesses pass from label to label within a trigger only.
-
-        A checkpoint does not hold them, and a label carries its first guess in its last digits.
-        """
-        self._reference = StoredReference(self._make_reference(), self._store)
-
-    def label(self, cluster: Cluster) -> tuple[Label, bool]:
-        """The label of a cluster, and whether it came from the store.
+    def committed(self) -> None:
+        """What was learned is true now.
 
         Raises:
-            LabelError: it could not be computed.
+            RunDirectoryError: what was kept until then cannot be removed.
         """
-        found = self._reference.known(cluster)
-        if found is not None:
-            return found, True
-        with self._timings.measure("qm"):
-            return self._reference.compute(cluster), False
+        self.labelling.committed()
+
+    def close(self) -> None:
+        """End the process that computes labels."""
+        self.labelling.close()
 
     def train(self, current: AniEnsemble, rows: Sequence[LabelRow]) -> Update:
         """Fine-tune on all labels so far, save, load what was saved, and judge that.
@@ -245,7 +239,7 @@ class Learner:
         """
         if label.key in self._features:
             return
-        check_one_level([self._reference.level, label.level])
+        check_one_level([self.labelling.level, label.level])
         self._shapes.add(label.cluster.geometry)
         for pool in (self.pool.training, self.pool.held_out):
             # What is labelled is no longer to be held at what the starting model said.

@@ -110,7 +110,7 @@ class Run:
         # In a ramp the atoms move on a blend, which a rewind could not bring back.
         if scheduled and state.trusted and state.ramp is None and state.step > state.good_step:
             state.good, state.good_step, state.rewinds = parts.journal.next_checkpoint, state.step, 0
-        if state.step > state.exploded_at:
+        if state.step >= state.exploded_at:
             state.explosions = 0
         exact, portable = parts.simulation.checkpoint()
         pool, learner = parts.learner.pool, parts.learner
@@ -125,6 +125,7 @@ class Run:
             boxes=np.array([_box(each) for each in pool.snapshots.kept], dtype=np.float64).reshape(-1, 3, 3),
         )
         parts.journal.commit(checkpoint, good=state.good)
+        learner.committed()
         learner.shadows.prune(state.shadow)
 
     def begin(self) -> None:
@@ -137,7 +138,8 @@ class Run:
         self.commit(scheduled=False)
 
     def close(self) -> None:
-        """Release the database."""
+        """Release the database, and end the process that computes labels."""
+        self._parts.learner.close()
         self._parts.journal.close()
 
     def _every(self, steps: int) -> bool:

@@ -10,6 +10,7 @@ from ..learning.boundary import atom_weights, counted_rmse
 from ..learning.gate import cluster_energy_and_forces
 from ..records.rows import LabelRow
 from ..reference.label import Label
+from ..reference.store_rows import label_digest
 from ..region.cluster import Cluster
 from ..system.molecules import Flags, Floats
 from ..units import EV_PER_HARTREE
@@ -62,6 +63,8 @@ def score(parts: Parts, state: State, sight: Sight, label: Label, reused: bool, 
             "error": np.linalg.norm(wrong, axis=1).tolist(),
             "elements": label.cluster.numbers.tolist(),
             "charge": label.cluster.charge,
+            "digest": label_digest(label),
+            "force_rms": float(np.sqrt((label.forces**2).mean())),
             "force_rmse": float(np.sqrt((wrong**2).mean())),
             "force_rmse_start": float(np.sqrt((untrained**2).mean())),
             "force_maxresid": float(np.abs(wrong).max()),

@@ -23,8 +23,8 @@ from ..records.lock import locked
 from ..records.rows import ModelRow
 from ..records.run_directory import RunDirectory
 from ..records.segment import Particles
+from ..reference.isolated import open_reference
 from ..reference.label import Reference
-from ..reference.pyscf import PyscfReference
 from ..region.policy import ThresholdPolicy
 from ..region.sampling import molecules_by_kind
 from ..system.archive import Simulated, write_archive
@@ -228,9 +228,9 @@ def policy_for(config: Config, learned: Molecules) -> ThresholdPolicy:
     return thresholds(config.region, fit_calibration(()), region_layout(config.region, learned))
 
 
-def _reference(config: Config) -> Callable[[], Reference]:
-    """Makes the program that computes labels, with no memory of earlier ones."""
-    return lambda: PyscfReference(config.reference, config.ensemble.threads)
+def _reference(config: Config, stop: Callable[[], bool] | None = None) -> Callable[[], Reference]:
+    """Makes the program that computes labels; ``stop`` says when not to wait for one."""
+    return lambda: open_reference(config.reference, config.ensemble.threads, stop=stop)
 
 
 def assemble(
@@ -248,6 +248,7 @@ def assemble(
 ) -> Parts:
     """Put together what a run is made of, new or resumed; ``start`` is its first model with its identity."""
     base, base_id = start
+    program, run_id = _reference(config, lambda: wish.urgent), journal.run_id
     learned = simulated.part.molecules
     layout = region_layout(config.region, learned)
     pressure = config.dynamics.pressure_bar
@@ -262,7 +263,7 @@ def assemble(
         surface=surface,
         simulation=simulation,
         journal=journal,
-        learner=Learner(config, directory, base, base_id, _reference(config), journal.timings, rng, learned),
+        learner=Learner(config, directory, base, base_id, program, journal.timings, rng, learned, run_id=run_id),
         experience=Experience(config=config, layout=layout),
         stretch=Stretch(),
         barostat=barostat,

@@ -11,12 +11,14 @@ import numpy as np
 from pyscf import lib
 
 from .. import config, units
-from ..errors import LabelError
+from ..errors import LabelError, OutOfMemory
 from ..region.cluster import Cluster, Surroundings
 from ..system.molecules import Floats
 from .embedding import explicit_term
+from .guesses import Density, Guesses, density_of, propose
 from .label import Embedded, Label, LevelOfTheory, check_embedding, label_key
-from .ladder import RUNGS, Deadline, Guesses, check_electrons, check_rungs, climb
+from .ladder import RUNGS, Deadline, check_electrons, check_rungs, climb
+from .plausible import check_label
 from .pyscf_setup import (
     PYSCF_ERRORS,
     build_mean_field,
@@ -38,6 +40,7 @@ class PyscfReference:
 
     Attributes:
         level: level of theory of every label.
+        guesses: those densities.
     """
 
     def __init__(
@@ -64,7 +67,7 @@ class PyscfReference:
         self._settings = settings
         self._threads = threads
         self._rungs = check_rungs(rungs)
-        self._guesses = Guesses()
+        self.guesses = Guesses()
 
     def label(self, cluster: Cluster) -> Label:
         """Compute energy, analytic forces, dipole and charges of a cluster.
@@ -78,8 +81,28 @@ class PyscfReference:
             The label. The dipole of a charged cluster is taken about the origin of its coordinates.
 
         Raises:
+            BadLabel: what came out cannot be right, see ``plausible.check_label``.
+            LabelError: see ``compute``.
+        """
+        label, density = self.compute(cluster, self.guesses.best(cluster))
+        check_label(label, cluster, self.level)
+        self.guesses.remember(density)
+        return label
+
+    def compute(self, cluster: Cluster, start: Density | None) -> tuple[Label, Density]:
+        """Compute a label, remembering nothing.
+
+        Args:
+            cluster: see ``label``.
+            start: density of a cluster that shares atoms with it; None starts from superposed atoms.
+
+        Returns:
+            The label and the converged density.
+
+        Raises:
             NotConverged: no rung of the SCF ladder converged.
             LabelTimeout: the time limit of the settings has passed.
+            OutOfMemory: memory ran out.
             LabelError: electrons and multiplicity do not fit, atoms coincide, surroundings do not fit the level, or
                 PySCF cannot treat the cluster.
         """
@@ -88,9 +111,14 @@ class PyscfReference:
         check_embedding(cluster, self.level)
         try:
             with lib.with_omp_threads(self._threads), without_advertisement():
-                return self._compute(cluster, deadline)
+                return self._compute(cluster, start, deadline)
         except LabelError:
             raise
+        except MemoryError as error:
+            raise OutOfMemory(
+                f"memory ran out on a cluster of {cluster.size} atoms" + (f": {error}" if str(error) else ""),
+                cure="raise reference.memory_limit_GB if one is set, lower region.max_qm_atoms, or a smaller basis",
+            ) from error
         except PYSCF_ERRORS as error:
             raise LabelError(
                 f"PySCF failed on a cluster of {cluster.size} atoms: {type(error).__name__}: {error}",
@@ -98,11 +126,11 @@ class PyscfReference:
                 "reference.density_fit: false); if memory ran out, lower region.max_qm_atoms",
             ) from error
 
-    def _compute(self, cluster: Cluster, deadline: Deadline) -> Label:
+    def _compute(self, cluster: Cluster, start: Density | None, deadline: Deadline) -> tuple[Label, Density]:
         molecule = build_molecule(cluster, self._settings)
         mean_field = embed(build_mean_field(molecule, self._settings), cluster.surroundings)
         mean_field.callback = lambda state: deadline.check("in the SCF")
-        guess = self._guesses.propose(cluster, mean_field)
+        guess = propose(start, cluster, mean_field)
         rung = climb(mean_field, guess, self._rungs, self._settings.max_cycles)
         deadline.check("before the gradient")
         gradient = mean_field.nuc_grad_method()
@@ -110,15 +138,13 @@ class PyscfReference:
             gradient.grid_response = True
         forces: Floats = -np.asarray(gradient.kernel()) * units.EV_PER_ANGSTROM_PER_HARTREE_PER_BOHR
         energy = float(mean_field.e_tot) * units.EV_PER_HARTREE
-        _check_finite(energy, forces, cluster)
         embedding = None
         if cluster.surroundings is not None:
             on_charges = _forces_on_charges(gradient, mean_field, cluster.surroundings)
             embedding = Embedded(energy=energy, forces=forces, on_charges=on_charges)
             explicit = explicit_term(cluster.positions, cluster.surroundings)
             energy, forces = energy - explicit.energy, forces - explicit.forces
-        self._guesses.remember(cluster, mean_field)
-        return Label(
+        label = Label(
             key=label_key(cluster, self.level),
             cluster=cluster,
             energy=energy,
@@ -132,6 +158,7 @@ class PyscfReference:
             wall_time=time.monotonic() - deadline.start,
             embedding=embedding,
         )
+        return label, density_of(cluster, mean_field)
 
 
 def _forces_on_charges(gradient: Any, mean_field: Any, surroundings: Surroundings) -> Floats:
@@ -165,11 +192,3 @@ def _gap(mean_field: Any) -> float:
         if (n > 0).any() and (n == 0).any()
     ]
     return min(gaps, default=float("inf"))
-
-
-def _check_finite(energy: float, forces: Floats, cluster: Cluster) -> None:
-    if forces.shape != cluster.positions.shape or not np.isfinite(energy) or not np.isfinite(forces).all():
-        raise LabelError(
-            f"the energy or a force of a cluster of {cluster.size} atoms is not finite",
-            cure="look at the frame: atoms may be too close for the basis set",
-        )

@@ -8,15 +8,8 @@ import pytest
 
 from qmml_md import config, units
 from qmml_md.errors import ConfigError, LabelError, LabelTimeout, NotConverged
-from qmml_md.reference.ladder import (
-    REMEMBERED,
-    RUNGS,
-    Deadline,
-    Guesses,
-    check_electrons,
-    climb,
-    common_atoms,
-)
+from qmml_md.reference.guesses import REMEMBERED, Density, Guesses, common_atoms, density_of, propose
+from qmml_md.reference.ladder import RUNGS, Deadline, check_electrons, climb
 from qmml_md.reference.pyscf import PyscfReference
 from qmml_md.reference.pyscf_setup import build_mean_field, build_molecule
 from qmml_md.region.cluster import Cluster
@@ -33,7 +26,7 @@ def converged(cluster: Cluster) -> tuple[Any, Guesses]:
     mean_field = build_mean_field(build_molecule(cluster, CHEAP), CHEAP)
     climb(mean_field, None, ("diis",), 60)
     guesses = Guesses()
-    guesses.remember(cluster, mean_field)
+    guesses.remember(density_of(cluster, mean_field))
     return mean_field, guesses
 
 
@@ -70,21 +63,23 @@ def test_disjoint_clusters_share_nothing(water: Cluster) -> None:
     other = replace(water, parent=np.array([7, 8, 9]))
     assert len(common_atoms(water, other)[0]) == 0
     assert guesses.best(other) is None
-    assert guesses.propose(other, mean_field) is None
+    assert propose(guesses.best(other), other, mean_field) is None
 
 
 def test_best_guess_shares_most_atoms_and_is_the_newest(water: Cluster, two_waters: Cluster) -> None:
-    mean_field, _ = converged(water)
+    def density(cluster: Cluster) -> Density:
+        return Density(cluster=cluster, offsets=np.arange(cluster.size + 1), matrix=np.eye(cluster.size))
+
     guesses = Guesses()
     older = replace(two_waters)
     for cluster in (older, two_waters, water):
-        guesses.remember(cluster, mean_field)
+        guesses.remember(density(cluster))
     best = guesses.best(two_waters)
     assert best is not None
     assert best.cluster is two_waters
     assert guesses.best(replace(two_waters, multiplicity=3)) is None  # its matrices have another shape
     for _ in range(REMEMBERED):
-        guesses.remember(water, mean_field)
+        guesses.remember(density(water))
     best = guesses.best(two_waters)
     assert best is not None
     assert best.cluster is water  # memory is bounded
@@ -97,7 +92,7 @@ def test_guess_for_permuted_atoms_is_the_permuted_density(water: Cluster, multip
     order = np.array([2, 0, 1])
     shuffled = replace(cluster, numbers=water.numbers[order], positions=water.positions[order], parent=order)
     target = build_mean_field(build_molecule(shuffled, CHEAP), CHEAP)
-    guess = guesses.propose(shuffled, target)
+    guess = propose(guesses.best(shuffled), shuffled, target)
     # Every block is known, so that the guess is the answer already.
     assert abs(target.energy_tot(guess) - mean_field.e_tot) < 10 * CHEAP.scf_tolerance_hartree
     # The twin: with the blocks left in their old places it is nowhere near.
@@ -109,7 +104,7 @@ def test_guess_from_part_of_a_cluster_has_all_electrons(water: Cluster, two_wate
     _, guesses = converged(replace(water, multiplicity=multiplicity))
     wanted = replace(two_waters, multiplicity=multiplicity)
     target = build_mean_field(build_molecule(wanted, CHEAP), CHEAP)
-    guess = guesses.propose(wanted, target)
+    guess = propose(guesses.best(wanted), wanted, target)
     electrons = np.einsum("...ij,ji->...", guess, target.get_ovlp())
     # Sums of 26² products of numbers of order one.
     assert np.abs(electrons - (20 if multiplicity == 1 else np.array([11, 9]))).max() < 1e-11
@@ -133,7 +128,7 @@ def test_guess_is_nearer_to_the_answer_than_superposed_atoms(two_waters: Cluster
     answer, _ = converged(moved)
     distance = [
         abs(answer.energy_tot(start) - answer.e_tot)
-        for start in (guesses.propose(moved, answer), answer.get_init_guess(answer.mol, "minao"))
+        for start in (propose(guesses.best(moved), moved, answer), answer.get_init_guess(answer.mol, "minao"))
     ]
     assert distance[0] < distance[1]
 
@@ -142,7 +137,7 @@ def test_a_spin_without_electrons_is_left_empty(make_cluster: Make) -> None:
     atom = make_cluster([1], [[0.0, 0.0, 0.0]], multiplicity=2)
     mean_field, guesses = converged(atom)
     target = build_mean_field(build_molecule(atom, CHEAP), CHEAP)
-    guess = guesses.propose(atom, target)
+    guess = propose(guesses.best(atom), atom, target)
     assert np.abs(guess - mean_field.make_rdm1()).max() < 1e-8
     assert np.abs(guess[1]).max() == 0.0
 
@@ -168,7 +163,7 @@ def test_a_guess_saves_cycles(two_waters: Cluster) -> None:
     cycles = []
     for past in (Guesses(), guesses):
         mean_field = build_mean_field(build_molecule(moved, CHEAP), CHEAP)
-        climb(mean_field, past.propose(moved, mean_field), RUNGS, 60)
+        climb(mean_field, propose(past.best(moved), moved, mean_field), RUNGS, 60)
         cycles.append(mean_field.cycles)
     assert cycles[1] < cycles[0]
 

@@ -9,11 +9,12 @@ import pytest
 from ase.db.row import AtomsRow
 
 from qmml_md import config
-from qmml_md.errors import LabelError, RunDirectoryError
+from qmml_md.errors import CannotCommit, LabelError, RunDirectoryError
 from qmml_md.reference.label import Embedded, Label, label_key
 from qmml_md.reference.pyscf import PyscfReference
 from qmml_md.reference.pyscf_setup import level_of_theory
 from qmml_md.reference.store import LabelStore
+from qmml_md.reference.store_rows import atoms_of, columns_of, data_of, label_digest
 from qmml_md.region.cluster import Cluster, Surroundings
 
 Make = Callable[..., Cluster]
@@ -174,7 +175,8 @@ def test_unknown_key_is_none_and_an_empty_store_makes_no_labels(tmp_path: Path) 
 def test_keys_of_digits_alone_are_stored(tmp_path: Path, label: Label, monkeypatch: pytest.MonkeyPatch) -> None:
     # ASE refuses text that reads like a number; one hash in 10^13 does, and "123e45…" more often.
     for key in ("1" * 64, "1e" + "5" * 62):
-        monkeypatch.setattr("qmml_md.reference.store.label_key", lambda cluster, level, key=key: key)
+        for module in ("store", "store_rows"):
+            monkeypatch.setattr(f"qmml_md.reference.{module}.label_key", lambda cluster, level, key=key: key)
         store = LabelStore(tmp_path / "labels.db")
         store.put(replace(label, key=key))
         assert store.get(key) is not None
@@ -249,3 +251,112 @@ def test_no_lock_file_can_outlive_a_killed_run(tmp_path: Path, label: Label) -> 
     store = LabelStore(tmp_path / "labels.db")
     store.put(label)
     assert len(store) == 1
+
+
+def change(path: Path, statement: str, *values: object) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute(statement, values)
+    connection.commit()
+    connection.close()
+
+
+def test_a_changed_number_is_noticed_where_the_key_cannot_tell(tmp_path: Path, label: Label) -> None:
+    path = tmp_path / "labels.db"
+    store = LabelStore(path)
+    store.put(label)
+    assert store.problems() == []
+    forces = label.forces.copy()
+    forces[3, 1] = np.nextafter(forces[3, 1], np.inf)
+    change(path, "UPDATE systems SET forces = ?", forces.tobytes())
+    with pytest.raises(RunDirectoryError, match="was changed after it was stored"):
+        store.get(label.key)
+    assert len(store.problems()) == 1
+    change(path, "UPDATE systems SET forces = ?", label.forces.tobytes())
+    assert store.problems() == []
+    assert store.get(label.key) is not None
+
+
+def test_a_digest_is_of_every_number_and_of_nothing_else(embedded: Label) -> None:
+    digest = label_digest(embedded)
+    nudged = embedded.forces.copy()
+    nudged[0, 0] = np.nextafter(nudged[0, 0], 9.0)
+    inner = replace(embedded.embedding, energy=0.0)  # type: ignore[type-var]
+    others = [{"energy": 0.0}, {"forces": nudged}, {"dipole": np.ones(3)}, {"gap": 3.0}, {"embedding": inner}]
+    assert len({digest, *(label_digest(replace(embedded, **other)) for other in others)}) == 6
+    assert label_digest(replace(embedded, cluster=replace(embedded.cluster, parent=np.arange(4)))) == digest
+    # How long it took is another thing each time.
+    assert label_digest(replace(embedded, wall_time=1e3)) == digest
+
+
+def test_a_row_without_a_digest_is_of_an_earlier_version_and_is_read(tmp_path: Path, label: Label) -> None:
+    path = tmp_path / "labels.db"
+    columns, data = columns_of(label, ""), data_of(label)
+    del data["digest"]
+    with ase.db.connect(path) as database:
+        database.write(atoms_of(label), key_value_pairs=columns, data=data)
+    found = LabelStore(path, owner="me").get(label.key)
+    assert found is not None
+    assert_equal_to_the_bit(label, found)
+    assert not LabelStore(path, owner="me").paid(label.key)
+
+
+def test_a_store_knows_who_paid(tmp_path: Path, label: Label) -> None:
+    path = tmp_path / "labels.db"
+    LabelStore(path, owner="12345").put(label)
+    assert LabelStore(path, owner="12345").paid(label.key)
+    assert not LabelStore(path, owner="123456").paid(label.key)
+    assert not LabelStore(path).paid(label.key)
+    assert not LabelStore(path, owner="12345").paid("f" * 64)
+
+
+def test_what_is_quarantined_is_kept_and_is_no_label(tmp_path: Path, label: Label) -> None:
+    store = LabelStore(tmp_path / "labels.db", owner="me")
+    wrong = replace(label, forces=label.forces[:-1] * np.nan, energy=float("nan"))
+    store.quarantine(label.key, "not finite: forces", label.cluster, label.level, wrong)
+    store.quarantine(label.key, "again", label.cluster, label.level, wrong)
+    assert store.quarantined(label.key) == "not finite: forces"
+    assert store.quarantined("f" * 64) is None
+    assert store.get(label.key) is None
+    assert len(store) == 0
+    assert store.all() == []
+    assert store.paid(label.key)
+    assert store.problems() == []
+    store.put(label)
+    assert [found.key for found in store.all()] == [label.key]
+    assert store.quarantined(label.key) is not None
+    with ase.db.connect(tmp_path / "labels.db") as database:
+        row = database.get("quarantined")
+    assert row.data["forces"].shape == (9,)
+    assert row.paid_by == "run:me"
+
+
+def test_a_store_that_cannot_be_written_says_how_to_go_on_and_works_again(tmp_path: Path, label: Label) -> None:
+    store = LabelStore(tmp_path / "labels.db")
+    store.put(label)
+    other = label_of(replace(label.cluster, positions=label.cluster.positions + 1.0), np.random.default_rng(2))
+    store._database._connect = full(store._database.filename)
+
+    def fill() -> None:
+        for shift in range(1, 100):
+            positions = label.cluster.positions + float(shift)
+            store.put(label_of(replace(label.cluster, positions=positions), np.random.default_rng(2)))
+
+    with pytest.raises(CannotCommit, match="full") as caught:
+        fill()
+    assert "qmml resume" in caught.value.cure
+    del store._database._connect
+    store.put(other)
+    assert store.get(other.key) is not None
+    assert store.problems() == []
+
+
+def full(path: str) -> Callable[[], sqlite3.Connection]:
+    """Connections to a database that has no room for another page: SQLite answers as it does on a full disk."""
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(path)
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count={pages}")
+        return connection
+
+    return connect
