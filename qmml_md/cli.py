@@ -10,6 +10,23 @@ from typing import Annotated, Literal
 import typer
 
 from . import __version__
+from .commands.options import (
+    AuditFolder,
+    ConfigFile,
+    ForcesEvery,
+    MaxWall,
+    RunFolder,
+    Sampled,
+    SeriesFolder,
+    SpacingFs,
+    SpotChecks,
+    Thorough,
+    TimestepScan,
+    Topology,
+    Trajectory,
+    Units,
+    Weights,
+)
 from .commands.weights_app import weights_app
 
 app = typer.Typer(
@@ -22,42 +39,6 @@ app = typer.Typer(
 )
 app.add_typer(weights_app, name="weights")
 
-ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration file (YAML).", show_default=False)]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.", show_default=False)]
-SeriesFolder = Annotated[
-    Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the run directories.", show_default=False)
-]
-
-ForcesEvery = Annotated[
-    int | None, typer.Option(metavar="N", help="Forces on one stored frame in N; energies on every one.")
-]
-Thorough = Annotated[
-    bool, typer.Option("--thorough", help="Probe the gradient of large systems too, of more frames, and closed loops.")
-]
-TimestepScan = Annotated[bool, typer.Option("--timestep-scan", help="Run a short stretch again at dt, dt/2 and dt/4.")]
-SpotChecks = Annotated[
-    int, typer.Option(metavar="N", help="Quantum labels at N random places: an unbiased force error.")
-]
-Trajectory = Annotated[
-    list[Path] | None,
-    typer.Option(metavar="FILE", help="Audit another program's trajectory: H5MD, extended XYZ, or DCD and CSV."),
-]
-Weights = Annotated[str | None, typer.Option(metavar="NAME", help="With --trajectory: the model to hold it to.")]
-Topology = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="With --trajectory: structure file of the same atoms.")
-]
-Units = Annotated[
-    list[str] | None,
-    typer.Option(metavar="QUANTITY=UNIT", help="With --trajectory: units that the files leave open."),
-]
-SpacingFs = Annotated[float | None, typer.Option(metavar="FS", help="With --trajectory: time between frames.")]
-Sampled = Annotated[
-    Literal["nve", "nvt"] | None, typer.Option(help="With --trajectory: what it sampled.", show_default=False)
-]
-AuditFolder = Annotated[
-    Path | None, typer.Option("--out", "-o", metavar="FOLDER", help="With --trajectory: for audit.json.")
-]
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; errors become one screen with cause and cure.
@@ -67,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0 done, 1 a check failed, 2 an error with a cure or wrong usage, 70 a defect of this program,
-        75 stopped by a signal and resumable, 130 interrupted.
+        75 stopped and resumable (a signal, the wall-clock limit, a full disk), 130 interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
@@ -136,23 +117,39 @@ def run(
             "CONFIG, run the steps that it had left.",
         ),
     ] = None,
+    max_wall: MaxWall = None,
 ) -> None:
     """Run CONFIG, then audit the run with its final model and write the report."""
     from .commands.runs import run_config, run_from
 
     if origin is not None:
-        raise typer.Exit(run_from(origin, config, out))
+        raise typer.Exit(run_from(origin, config, out, max_wall=max_wall))
     if config is None:
         raise typer.BadParameter("give a configuration, or --from RUN@STEP", param_hint="CONFIG")
-    raise typer.Exit(run_config(config, out))
+    raise typer.Exit(run_config(config, out, max_wall=max_wall))
 
 
 @app.command()
-def resume(run: RunFolder) -> None:
+def resume(
+    run: RunFolder,
+    max_wall: MaxWall = None,
+    platform: Annotated[
+        Literal["Reference", "CPU", "CUDA"] | None,
+        typer.Option(help="Go on with another OpenMM platform; the restart is not exact then.", show_default=False),
+    ] = None,
+) -> None:
     """Continue RUN from its last commit, then audit it."""
     from .commands.runs import resume_run
 
-    raise typer.Exit(resume_run(run))
+    raise typer.Exit(resume_run(run, max_wall=max_wall, platform=platform))
+
+
+@app.command()
+def check(run: RunFolder) -> None:
+    """Verify every hash of RUN and say what is whole. Exit 0 if everything is, 1 if something is damaged."""
+    from .commands.check import check_run
+
+    raise typer.Exit(check_run(run))
 
 
 @app.command()

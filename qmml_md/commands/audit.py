@@ -15,6 +15,7 @@ from ..console import counting
 from ..errors import ConfigError
 from ..records.database import Commit
 from ..records.run_directory import RunDirectory
+from ..records.seal import unsealed
 from ..units import PS_PER_FS
 
 if TYPE_CHECKING:
@@ -83,16 +84,20 @@ def audit_and_report(run: RunDirectory, out: Console, wishes: Wishes | None = No
 
     wishes = wishes or Wishes()
     began = time.perf_counter()
-    with counting("audit: frames") as progress:
-        result = audit(
-            run,
-            progress=progress,
-            forces_every=wishes.forces_every,
-            thorough=wishes.thorough,
-            extras=extras_of(wishes),
-        )
-    _book_time(run, time.perf_counter() - began)
-    out.print(summary(run, result, write_report(run)))
+    # Told before the seal is broken: what is no run has none.
+    run.open_database().close()
+    with unsealed(run):
+        with counting("audit: frames") as progress:
+            result = audit(
+                run,
+                progress=progress,
+                forces_every=wishes.forces_every,
+                thorough=wishes.thorough,
+                extras=extras_of(wishes),
+            )
+        _book_time(run, time.perf_counter() - began)
+        page = write_report(run)
+    out.print(summary(run, result, page))
     return result
 
 

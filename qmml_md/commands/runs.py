@@ -1,6 +1,7 @@
 """``qmml run``, ``resume``, ``report`` and ``export``."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from ..console import ConsoleProgress
 from ..engine.progress import Progress
 from ..errors import ConfigError, RunDirectoryError
 from ..records.run_directory import RunDirectory
+from ..records.seal import unsealed
 from .audit import audit_and_report
 from .status import is_finished
 
@@ -23,12 +25,19 @@ def default_out(config: Path) -> Path:
     return config.resolve().parent / "run"
 
 
-def run_config(config_path: Path, out: Path | None) -> int:
+def run_config(config_path: Path, out: Path | None, *, max_wall: str | None = None) -> int:
     """Run a configuration; audit what came of it.
 
+    Args:
+        config_path: the configuration.
+        out: run directory; by default `run` beside it.
+        max_wall: wall-clock limit as a person writes it, see ``seconds``.
+
     Returns:
-        0 when the run reached its last step, whatever the audit says of it; 75 when a signal ended it before.
+        0 when the run reached its last step, whatever the audit says of it; 75 when a signal or the wall-clock limit
+        ended it before.
     """
+    limit_s = seconds(max_wall)
     config = load_config(config_path)
     folder = out or default_out(config_path)
     refuse_used(folder)
@@ -36,22 +45,26 @@ def run_config(config_path: Path, out: Path | None) -> int:
 
     return _carry_on(
         folder,
-        lambda progress: start(config, config_dir=config_path.resolve().parent, out=folder, progress=progress),
+        lambda progress: start(
+            config, config_dir=config_path.resolve().parent, out=folder, progress=progress, max_wall_s=limit_s
+        ),
     )
 
 
-def run_from(place: str, config_path: Path | None, out: Path | None) -> int:
+def run_from(place: str, config_path: Path | None, out: Path | None, *, max_wall: str | None = None) -> int:
     """Begin at a frame of another run, on its final model; audit what came of it. Returns as ``run_config``.
 
     Args:
         place: ``RUN@STEP``.
         config_path: what to run from there; by default the steps that the other run had left.
         out: new run directory; by default ``RUN-from-STEP`` beside the other one.
+        max_wall: wall-clock limit, see ``seconds``.
 
     Raises:
         ConfigError: ``place`` is not of that form.
         RunDirectoryError: there is no such run or frame.
     """
+    limit_s = seconds(max_wall)
     root, _, step = place.rpartition("@")
     if not root or not step.isdecimal():
         raise ConfigError(
@@ -67,16 +80,48 @@ def run_from(place: str, config_path: Path | None, out: Path | None) -> int:
     config = remaining(origin) if config_path is None else load_config(config_path)
     base = source if config_path is None else config_path.resolve().parent
     return _carry_on(
-        folder, lambda progress: start(config, config_dir=base, out=folder, progress=progress, origin=origin)
+        folder,
+        lambda progress: start(
+            config, config_dir=base, out=folder, progress=progress, origin=origin, max_wall_s=limit_s
+        ),
     )
 
 
-def resume_run(path: Path) -> int:
-    """Continue a run from its last commit; audit what came of it. Returns as ``run_config``."""
+def resume_run(path: Path, *, max_wall: str | None = None, platform: str | None = None) -> int:
+    """Continue a run from its last commit; audit what came of it. Returns as ``run_config``.
+
+    Args:
+        path: run directory.
+        max_wall: wall-clock limit, see ``seconds``.
+        platform: of OpenMM, if not the one of the configuration; the restart is not exact then.
+    """
+    limit_s = seconds(max_wall)
     RunDirectory(path).open_database().close()
     from ..engine.loop import resume
 
-    return _carry_on(path, lambda progress: resume(path, progress=progress))
+    return _carry_on(path, lambda progress: resume(path, progress=progress, max_wall_s=limit_s, platform=platform))
+
+
+def seconds(written: str | None) -> float | None:
+    """A wall-clock time: `HH:MM:SS` or `D-HH:MM:SS` as batch systems write it, `90m`, `12h`, or seconds.
+
+    Raises:
+        ConfigError: it is none, or not above zero.
+    """
+    if written is None:
+        return None
+    clock = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d{1,2})(?::(\d{1,2}))?", written.strip())
+    plain = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", written.strip())
+    if clock:
+        days, hours, minutes, rest = (int(part or 0) for part in clock.groups())
+        found = 86400.0 * days + 3600.0 * hours + 60.0 * minutes + rest
+    else:
+        found = float(plain[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[plain[2]] if plain else 0.0
+    if found <= 0.0:
+        raise ConfigError(
+            f"--max-wall {written}: no time", cure="write HH:MM:SS, D-HH:MM:SS, or a number with s, m, h or d"
+        )
+    return found
 
 
 def refuse_used(folder: Path) -> None:
@@ -85,11 +130,7 @@ def refuse_used(folder: Path) -> None:
     Raises:
         RunDirectoryError: the folder exists and is not empty, or cannot be made or written.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunDirectoryError(
-            f"{folder} exists already and is not empty",
-            cure="`qmml resume` continues a run; for a new one give another folder with --out",
-        )
+    RunDirectory(folder).refuse_used()
     parent = folder
     while not parent.exists():
         parent = parent.parent
@@ -101,7 +142,11 @@ def report_run(path: Path) -> None:
     """Write the report of a run from its last audit and print where it is."""
     from ..analysis.report.page import write_report
 
-    Console().print(str(write_report(RunDirectory(path))), soft_wrap=True, highlight=False)
+    run = RunDirectory(path)
+    run.open_database().close()
+    with unsealed(run):
+        page = write_report(run)
+    Console().print(str(page), soft_wrap=True, highlight=False)
 
 
 def export_run(path: Path, file: Path) -> None:
@@ -117,7 +162,7 @@ def _carry_on(folder: Path, work: Callable[[Progress], RunDirectory]) -> int:
     with ConsoleProgress(folder / "run.log") as progress:
         run = work(progress)
     if not is_finished(run):
-        out.print(f"stopped before the last step; everything is committed. `qmml resume {run.root}` continues")
+        out.print(f"stopped before the last step; what is committed is whole. `qmml resume {run.root}` continues")
         return STOPPED
     audit_and_report(run, out)
     return 0

@@ -14,6 +14,7 @@ from typing import Any
 from ..errors import RunDirectoryError
 from . import digest, schema
 from .books import Account, Entry
+from .limits import check_tables, inside
 from .rows import CheckpointRow, Event, LabelRow, ModelRow, Place, RegionRow, SegmentRow
 
 
@@ -48,6 +49,7 @@ class RunDatabase:
                 f"{path} {'exists already' if create else 'does not exist'}",
                 cure="`qmml resume RUN` continues a run" if create else "give the folder that `qmml run` made",
             )
+        self._root = path.parent
         try:
             self._connection = sqlite3.connect(path, isolation_level=None, timeout=30.0)
             self._prepare(path, create=create)
@@ -58,13 +60,13 @@ class RunDatabase:
             ) from error
 
     def _prepare(self, path: Path, *, create: bool) -> None:
-        self._connection.execute("PRAGMA trusted_schema=OFF")
         if create:
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")
             self._connection.executescript("BEGIN;" + schema.SCHEMA + "COMMIT;")
             self.commit(Commit(meta={"schema_version": schema.VERSION, "run_id": schema.new_run_id()}))
             return
+        check_tables(self._connection, path)
         schema.migrate(self._connection, path)
         self._connection.execute("PRAGMA synchronous=FULL")
 
@@ -119,7 +121,10 @@ class RunDatabase:
         """All segments in the order of time; of the stretches that were discarded if ``void``."""
         names = ("id", "first_step", "last_step", "frames", "model", "blend", "file", "sha256")
         query = f"SELECT {', '.join(names)} FROM segments WHERE void=? ORDER BY id"  # noqa: S608 - names from above
-        return [SegmentRow(**dict(zip(names, row, strict=True))) for row in self._connection.execute(query, (void,))]
+        rows = [SegmentRow(**dict(zip(names, row, strict=True))) for row in self._connection.execute(query, (void,))]
+        for row in rows:
+            inside(self._root, row.file, f"run.db, segment {row.id}")
+        return rows
 
     def entries(self, *, void: bool = False) -> list[Entry]:
         """The ledger in the order of posting; the entries of discarded stretches if ``void``."""
@@ -147,7 +152,10 @@ class RunDatabase:
         rows = self._connection.execute(
             "SELECT id, step, parent, data FROM models WHERE void=? ORDER BY number", (void,)
         )
-        return [ModelRow(id=r[0], step=r[1], parent=r[2], data=json.loads(r[3])) for r in rows]
+        found = [ModelRow(id=r[0], step=r[1], parent=r[2], data=json.loads(r[3])) for r in rows]
+        for row in found:
+            inside(self._root / "models", row.id, "run.db, models")
+        return found
 
     def labels(self) -> list[LabelRow]:
         """Every label with its prequential score, in order."""

@@ -40,8 +40,9 @@ class Event:
     """Something that happened, for a person.
 
     Attributes:
-        kind: `start`, `resume`, `stop`, `finish`, `level` (labels and weights are of different levels of theory),
-            `region`, `label`, `label_failed`, `update_accepted`, `update_refused`, `update_unneeded`, `ramp`, `rewind`,
+        kind: `start`, `resume` (data `exact`), `stop`, `finish`, `lock` (the file system has none), `level` (labels and
+            weights are of different levels of theory), `region`, `region_failed`, `label`, `label_failed`,
+            `label_retried`, `update_accepted`, `update_refused`, `update_unneeded`, `ramp`, `rewind`, `explosion`,
             `trust_window` (the run is beyond it and carries on), `calibration` (data as ``Calibration.plain``),
             `interval` (data `interval` and `horizon`, steps), `sleep` and `wake` of learning.
         message: one line.

@@ -51,12 +51,12 @@ def version_of(connection: sqlite3.Connection, path: object) -> int:
     Raises:
         RunDirectoryError: it is no database of a run.
     """
-    found = {(kind, name) for kind, name in connection.execute("SELECT type, name FROM sqlite_master")}
-    foreign = sorted(f"{kind} {name}" for kind, name in found if kind in ("trigger", "view"))
-    missing = sorted(name for name in TABLES if ("table", name) not in found)
-    if missing or foreign:
-        what = f"lacks the tables {', '.join(missing)}" if missing else f"holds {', '.join(foreign)}"
-        raise RunDirectoryError(f"{path} is no database of a run: it {what}", cure=_RESTORE)
+    found = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")}
+    missing = sorted(set(TABLES) - found)
+    if missing:
+        raise RunDirectoryError(
+            f"{path} is no database of a run: it lacks the tables {', '.join(missing)}", cure=_RESTORE
+        )
     row = connection.execute("SELECT value FROM meta WHERE key='schema_version'").fetchone()
     try:
         return int(json.loads(row[0]))

@@ -1,0 +1,78 @@
+"""A database of an earlier version becomes one of this version; anything else is refused by name."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from qmml_md.errors import RunDirectoryError
+from qmml_md.records import schema
+from qmml_md.records.database import RunDatabase
+
+#: As the program wrote it before: no hash of a checkpoint, no digests.
+OLD = schema.SCHEMA.replace(",\n    sha256 TEXT NOT NULL DEFAULT '', model TEXT NOT NULL DEFAULT ''", "")
+
+
+def make(path: Path, tables: str, version: str) -> Path:
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.executescript(tables)
+        connection.execute("INSERT INTO meta VALUES ('schema_version', ?)", (version,))
+    connection.close()
+    return path
+
+
+def test_version_2_is_read_and_becomes_3(tmp_path: Path) -> None:
+    assert OLD != schema.SCHEMA
+    path = make(tmp_path / "run.db", OLD, "2")
+    with sqlite3.connect(path) as connection:
+        connection.execute("INSERT INTO checkpoints VALUES (4, 80, '000004')")
+    connection.close()
+    database = RunDatabase(path)
+    last = database.last_checkpoint()
+    assert last is not None
+    assert (last.id, last.step, last.folder, last.sha256) == (4, 80, "000004", "")
+    assert (database.meta("schema_version"), database.meta("migrated_from")) == (3, 2)
+    name = database.meta("run_id")
+    database.close()
+    again = RunDatabase(path)
+    # Migrated once: it is the same run ever after.
+    assert again.meta("run_id") == name
+    assert again.problems() == []
+    again.close()
+
+
+def test_a_migration_that_is_killed_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make(tmp_path / "run.db", OLD, "2")
+    statements = (schema._STEPS[2][0], "INSERT INTO nowhere VALUES (1)")
+    monkeypatch.setitem(schema._STEPS, 2, statements)
+    with pytest.raises(RunDirectoryError, match="no such table"):
+        RunDatabase(path)
+    monkeypatch.undo()
+    RunDatabase(path).close()
+
+
+@pytest.mark.parametrize(("version", "message"), [("1", "version 1"), ("99", "version 99"), ('"x"', "no version")])
+def test_other_versions_are_refused(tmp_path: Path, version: str, message: str) -> None:
+    with pytest.raises(RunDirectoryError, match=message):
+        RunDatabase(make(tmp_path / "run.db", schema.SCHEMA, version))
+
+
+def test_what_is_no_database_of_a_run_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("no database at all, but long enough to be taken for one" * 20)
+    sqlite3.connect(tmp_path / "empty.db").close()
+    (tmp_path / "empty.db").touch()
+    with pytest.raises(RunDirectoryError, match="not a database"):
+        RunDatabase(tmp_path / "text.db")
+    with pytest.raises(RunDirectoryError, match="lacks the tables"):
+        RunDatabase(tmp_path / "empty.db")
+
+
+def test_a_view_in_place_of_a_table_is_refused(tmp_path: Path) -> None:
+    path = make(tmp_path / "run.db", schema.SCHEMA, "3")
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE timings")
+        connection.execute("CREATE VIEW timings AS SELECT 'md' AS part, 1.0 AS seconds, 1 AS calls")
+    connection.close()
+    with pytest.raises(RunDirectoryError, match="timings"):
+        RunDatabase(path)
