@@ -15,6 +15,8 @@ import numpy as np
 from ase import Atoms
 
 from ..errors import CannotCommit, LabelError, RunDirectoryError
+from ..records.durable import part_of, publish
+from ..records.limits import check_labels
 from ..region.cluster import Cluster
 from .label import Label, LevelOfTheory, label_key
 from .store_rows import (
@@ -55,6 +57,7 @@ class LabelStore:
         # defaults, a rollback journal and synchronous=FULL, make a label durable before ``put`` returns.
         self._database = ase.db.connect(self._path, type="db", use_lock_file=False, serial=True)
         if self._path.exists():
+            check_labels(self._path)
             len(self)
 
     def get(self, key: str) -> Label | None:
@@ -165,6 +168,7 @@ class LabelStore:
     def _open(self, *, writing: bool = False) -> Iterator[Any]:
         """One connection and one transaction; ASE leaves connections open otherwise."""
         try:
+            self._make()
             with self._database as database:
                 yield database
         except (sqlite3.Error, OSError, *UNREADABLE) as error:
@@ -174,6 +178,17 @@ class LabelStore:
             connection, self._database.connection = self._database.connection, None
             if connection is not None:
                 connection.close()
+
+    def _make(self) -> None:
+        """Make the file with its tables, at once: ASE makes them one by one, and a kill would leave some."""
+        if self._path.exists():
+            return
+        part = part_of(self._path)
+        part.unlink(missing_ok=True)
+        made = ase.db.connect(part, type="db", use_lock_file=False, serial=True)
+        with made:
+            pass
+        publish(part, self._path)
 
     def _failed(self, error: Exception, *, writing: bool) -> RunDirectoryError:
         if writing and isinstance(error, sqlite3.OperationalError | OSError):

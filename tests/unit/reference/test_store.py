@@ -237,7 +237,7 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) ->
 
 def test_a_path_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     (tmp_path / "labels.db").mkdir()
-    with pytest.raises(RunDirectoryError, match=r"labels\.db: unable to open"):
+    with pytest.raises(RunDirectoryError, match=r"labels\.db is no file"):
         LabelStore(tmp_path / "labels.db")
 
 
@@ -360,3 +360,16 @@ def full(path: str) -> Callable[[], sqlite3.Connection]:
         return connection
 
     return connect
+
+
+def test_a_kill_while_the_file_is_made_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*paths: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("qmml_md.reference.store.publish", killed)
+    with pytest.raises(KeyboardInterrupt):
+        len(LabelStore(tmp_path / "labels.db"))
+    assert not (tmp_path / "labels.db").exists()
+    monkeypatch.undo()
+    assert len(LabelStore(tmp_path / "labels.db")) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["labels.db"]
