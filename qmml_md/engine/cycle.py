@@ -160,7 +160,7 @@ def _learn(
 def _choose(parts: Parts, state: State, now: Molecules, sigma: Floats, kind: str) -> list[Sight]:
     """What to label, in the order of time; nothing where no cluster can be cut."""
     settings = parts.config.region
-    # Where it exploded from is labelled, and at least one place on the way: the former alone need not show what is wrong.
+    # Where it exploded from is labelled, and a place on the way: the former alone need not show what is wrong.
     least = 2 if kind == EXPLOSION else 1
     count = min(max(least, settings.labels_per_trigger), _left(parts))
     try:

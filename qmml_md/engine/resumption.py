@@ -51,7 +51,7 @@ def go_on(config: Config, directory: RunDirectory, progress: Progress, wish: Sto
     state = unpack(checkpoint.state, checkpoint.step)
     precision, base_id = config.ensemble.precision, database.models()[0].id
     base, *others = (
-        load(whole_model(directory, each), precision)
+        load(str(directory.whole_model(each)), precision)
         for each in (base_id, state.model_id, *(() if state.ramp is None else (state.ramp.model_id,)))
     )
     surface = Surface(ensemble=others[0], coming=others[1] if len(others) > 1 else None)
@@ -74,22 +74,6 @@ def go_on(config: Config, directory: RunDirectory, progress: Progress, wish: Sto
         "resume", f"from the commit at step {state.step} ({simulation.platform_name}){how}", {"exact": not inexact}
     )
     return run
-
-
-def whole_model(directory: RunDirectory, model_id: str) -> str:
-    """The weights file of a model, which is what its name says.
-
-    Raises:
-        RunDirectoryError: it is missing or damaged.
-    """
-    path = directory.model(model_id)
-    if not path.is_file() or sha256_of(path) != model_id:
-        state = "damaged" if path.exists() else "missing"
-        raise RunDirectoryError(
-            f"the model {model_id[:12]} of the run in {directory.root} is {state}",
-            cure=f"restore {path.relative_to(directory.root)} from a copy; `qmml check` tells what else is not whole",
-        )
-    return str(path)
 
 
 def _refuse_changed(directory: RunDirectory, database: RunDatabase) -> None:

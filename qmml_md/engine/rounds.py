@@ -213,7 +213,7 @@ def unseen_scores(folder: Path, others: Sequence[Path], *, apart: Sequence[str])
         found |= {label.key: label for label in stored_labels(RunDirectory(other), keys)}
     summary, precision = summarise(folder), load_config(run.config).ensemble.precision
     new, start = (
-        score(load(str(run.model(each)), precision), list(found.values()))
+        score(load(str(run.whole_model(each)), precision), list(found.values()))
         for each in (summary.final_model, summary.first_model)
     )
     return new, start, len(found)

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from ..errors import RunDirectoryError
 from .database import RunDatabase
+from .durable import sha256_of
 from .frames import Frames, concatenate
 from .segment import Particles, read_particles, read_segment
 
@@ -84,6 +85,20 @@ class RunDirectory:
     def model(self, model_id: str) -> Path:
         """Weights file of a model; its card stands beside it as .json."""
         return self.models / f"{model_id}.safetensors"
+
+    def whole_model(self, model_id: str) -> Path:
+        """Weights file of a model, after making sure that it is what its name says.
+
+        Raises:
+            RunDirectoryError: it is missing or damaged.
+        """
+        path = self.model(model_id)
+        if not path.is_file() or sha256_of(path) != model_id:
+            raise RunDirectoryError(
+                f"the model {model_id[:12]} of the run in {self.root} is {'damaged' if path.exists() else 'missing'}",
+                cure=f"restore models/{path.name} from a copy; `qmml check` tells what else is not whole",
+            )
+        return path
 
     def checkpoint(self, number: int) -> Path:
         """Folder of checkpoint ``number``."""

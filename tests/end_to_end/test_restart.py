@@ -150,6 +150,18 @@ def test_an_exact_restart_says_so(small, tmp_path: Path) -> None:
     database.close()
 
 
+def test_a_damaged_model_is_not_moved_on(small, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    run = start(small.configuration(reference={"max_labels": 0}), config_dir=ROOT, out=out, progress=small.StopAt(7))
+    path = next(run.models.glob("*.safetensors"))
+    content = bytearray(path.read_bytes())
+    # The last weight, in its lowest bit.
+    content[-4] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(RunDirectoryError, match=f"model {path.stem[:12]} .* is damaged"):
+        resume(out, progress=Silent())
+
+
 @pytest.mark.parametrize("name", ["config.yaml", "structure.pdb"])
 def test_another_input_is_another_run(small, tmp_path: Path, name: str) -> None:
     out = tmp_path / "run"
