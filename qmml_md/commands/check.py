@@ -49,10 +49,12 @@ def check_run(path: Path, console: Console | None = None) -> int:
 
 def _labels(run: RunDirectory) -> Group:
     """Every label that the run learned from is there, and holds the numbers that were computed."""
+    from ..reference.pending import PENDING, PendingDensities
     from ..reference.store import LabelStore
     from ..reference.store_rows import label_digest
 
-    problems: list[str] = []
+    damaged = PendingDensities(run.root / PENDING).damaged()
+    problems = [f"{PENDING}/{path.name} is not what was written" for path in damaged]
     try:
         database = run.open_database()
         try:
@@ -61,7 +63,7 @@ def _labels(run: RunDirectory) -> Group:
             database.close()
         if not run.labels.exists():
             missing = [f"labels.db is missing; {len(rows)} labels were in it"] if rows else []
-            return Group(name="labels", files=len(rows), problems=tuple(missing))
+            return Group(name="labels", files=len(rows), problems=(*problems, *missing))
         store = LabelStore(run.labels)
         problems += store.problems()
         for row in rows:

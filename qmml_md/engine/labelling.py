@@ -3,7 +3,7 @@
 from ..records.run_directory import RunDirectory
 from ..reference.isolated import IsolatedReference
 from ..reference.label import Label, LevelOfTheory, Reference
-from ..reference.pending import PendingDensities
+from ..reference.pending import PENDING, PendingDensities
 from ..reference.store import LabelStore
 from ..reference.stored import Judge, StoredReference
 from ..region.cluster import Cluster
@@ -31,7 +31,7 @@ class Labelling:
         self.level: LevelOfTheory = program.level
         self._program = program
         self._timings = timings
-        self._pending = PendingDensities(run.root / "pending")
+        self._pending = PendingDensities(run.root / PENDING)
         self._reference = StoredReference(program, self.store, self._pending)
 
     def begin_trigger(self, occasion: int) -> None:

@@ -4,7 +4,6 @@ A series of runs lies in one folder. Each is a run directory of its own; what is
 series that was interrupted goes on where it stopped.
 """
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -108,9 +107,6 @@ def carry_out(
         return RunDirectory(folder)
     if found is Standing.INTERRUPTED:
         return resume(folder, progress=progress)
-    if RunDirectory(folder).database.exists():
-        # Killed before its first commit: nothing of it happened.
-        shutil.rmtree(folder)
     return start(config, config_dir=config_dir, out=folder, progress=progress, origin=origin)
 
 

@@ -12,6 +12,8 @@ from ..records.durable import PART, write_durably
 from .guesses import Density
 from .wire import Frames, Message, WireError, frame, pack_density, unpack_density
 
+#: Folder of a run that holds them.
+PENDING = "pending"
 #: Ending of a file: SHA-256 of a frame (``wire.py``), and the frame.
 SUFFIX = ".density"
 _DIGEST_BYTES = hashlib.sha256().digest_size
