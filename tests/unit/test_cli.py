@@ -14,7 +14,7 @@ from qmml_md.config import Config
 from qmml_md.config_file import dump_config, parse_config
 from qmml_md.records.books import Account, Entry
 from qmml_md.records.database import Commit, RunDatabase
-from qmml_md.records.rows import Event, LabelRow, ModelRow, RegionRow, SegmentRow
+from qmml_md.records.rows import CheckpointRow, Event, LabelRow, ModelRow, RegionRow, SegmentRow
 from qmml_md.records.run_directory import RunDirectory
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -173,7 +173,9 @@ def test_what_is_no_run_is_refused(command: str, tmp_path: Path, capsys: pytest.
 def test_damaged_database_has_a_cure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "run.db").write_bytes(b"this is no database" * 100)
     assert main(["status", str(tmp_path)]) == 2
-    assert "restore run.db" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "run.db is no database" in told
+    assert "restore it from a copy" in told
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
@@ -245,7 +247,7 @@ def test_status_shows_what_is_committed(tmp_path: Path, capsys: pytest.CaptureFi
             models=[ModelRow(id="m" * 64, step=0, parent="", data={})],
             labels=[LabelRow(key="k", step=50, model="m" * 64, region_epoch=3, data={})],
             timings={"md": (65.0, 100)},
-            checkpoint=(1, 100, "checkpoints/000001"),
+            checkpoint=CheckpointRow(id=1, step=100, folder="000001", sha256="", model="m"),
         )
     )
     database.close()

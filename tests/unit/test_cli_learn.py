@@ -15,7 +15,7 @@ from qmml_md.engine.offline import label_keys
 from qmml_md.engine.rounds import Standing, labels_of, standing, summarise
 from qmml_md.errors import ConfigError, RunDirectoryError
 from qmml_md.records.database import Commit, RunDatabase
-from qmml_md.records.rows import Event, LabelRow, ModelRow
+from qmml_md.records.rows import CheckpointRow, Event, LabelRow, ModelRow
 from qmml_md.records.run_directory import RunDirectory
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,7 +88,8 @@ def recorded(folder: Path, rows: list[LabelRow], *, keys: list[str], apart: list
     database = RunDatabase(run.database, create=True)
     events = [Event(step=0, time=0.0, kind=kind, message="") for kind in kinds]
     models = [ModelRow(id=f"m{i}", step=0, parent="", data={}) for i in range(1 + kinds.count("update_accepted"))]
-    database.commit(Commit(events=events, models=models, labels=rows, checkpoint=(0, 5, "checkpoints/000000")))
+    checkpoint = CheckpointRow(id=0, step=5, folder="000000", sha256="", model="m")
+    database.commit(Commit(events=events, models=models, labels=rows, checkpoint=checkpoint))
     database.close()
     return folder
 
