@@ -184,10 +184,13 @@ class LabelStore:
         if self._path.exists():
             return
         part = part_of(self._path)
-        part.unlink(missing_ok=True)
+        # A journal that was left would be rolled back into the new file.
+        for left in (part.with_name(part.name + "-journal"), part):
+            left.unlink(missing_ok=True)
         made = ase.db.connect(part, type="db", use_lock_file=False, serial=True)
         with made:
-            pass
+            # A connection alone makes no table; a question does.
+            made.count()
         publish(part, self._path)
 
     def _failed(self, error: Exception, *, writing: bool) -> RunDirectoryError:

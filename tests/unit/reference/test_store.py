@@ -1,5 +1,6 @@
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -363,12 +364,18 @@ def full(path: str) -> Callable[[], sqlite3.Connection]:
 
 
 def test_a_kill_while_the_file_is_made_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def killed(*paths: Path) -> None:
+    tables: list[str] = []
+
+    def killed(made: Path, path: Path) -> None:
+        with closing(sqlite3.connect(made)) as connection:
+            tables.extend(row[0] for row in connection.execute("SELECT name FROM sqlite_master"))
         raise KeyboardInterrupt
 
     monkeypatch.setattr("qmml_md.reference.store.publish", killed)
     with pytest.raises(KeyboardInterrupt):
         len(LabelStore(tmp_path / "labels.db"))
+    # An empty file under the final name would get its tables one by one.
+    assert {"information", "systems"} <= {*tables}
     assert not (tmp_path / "labels.db").exists()
     monkeypatch.undo()
     assert len(LabelStore(tmp_path / "labels.db")) == 0
