@@ -1,0 +1,50 @@
+"""Faults: a run that is killed, whose disk, components or input fail, and that goes on for long (F1 … F7).
+
+``python benchmarks/faults.py --json faults.json`` measures everything (about half an hour on two cores); ``--only F1
+F3`` chooses, ``--quick`` is the small form that the tests run.
+
+- F1: SIGKILL at every call that changes a file, and at random times: what is left, lost and paid twice
+- F2: whether the resumed runs are the uninterrupted one, to the bit
+- F3: disks that are full, broken or read-only; bits that are flipped
+- F4: components that fail: labels, workers, training, dynamics, memory, clock
+- F5: input that is wrong
+- F6: input that is hostile
+- F7: a long run with a hundred changes of model
+"""
+
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+
+from figures import Figure, parser, publish
+
+#: The module in ``faults_parts`` that measures each; two that share one are measured together.
+PARTS = {
+    "F1": "kills",
+    "F2": "kills",
+    "F3": "disk",
+    "F4": "components",
+    "F5": "inputs",
+    "F6": "hostile",
+    "F7": "soak",
+}
+
+
+def main() -> None:
+    """Measure, print, write."""
+    options = parser(str(__doc__).splitlines()[0])
+    options.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="F", help="F1 … F7")
+    chosen = options.parse_args()
+    sys.path.insert(0, str(Path(__file__).parent / "faults_parts"))
+    figures: list[Figure] = []
+    for module in dict.fromkeys(PARTS[name] for name in chosen.only):
+        began = time.perf_counter()
+        found = import_module(module).figures(quick=chosen.quick)
+        figures += [figure for figure in found if figure.id.partition(".")[0] in chosen.only]
+        print(f"{module}: {time.perf_counter() - began:.0f} s", file=sys.stderr)
+    publish(figures, chosen.json, "faults")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""F1 and F2: a run that is killed at any instant goes on, and ends as the one that was never killed."""
+
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from border import VARIABLE, Act, Call, Calls, Fault, calls_in
+from figures import Figure
+from zygote import Ended, Row, forked, in_zygote, pool
+
+if TYPE_CHECKING:
+    from lives import Whole
+    from program import Watch
+
+#: Random instants for each variant, and boundaries and torn writes of others than the plain one, in the full form.
+INSTANTS = {"plain": 105, "rewind": 30, "ramp": 30, "apart": 25}
+SOME_BOUNDARIES = {"rewind": 15, "ramp": 15, "apart": 25}
+TORN = 60
+#: Every so many of the random ones are killed again while they resume.
+AGAIN_EVERY = 4
+SHOWN = 25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """Where a run is killed.
+
+    Attributes:
+        variant: of the run.
+        fault: at a call; None for an instant.
+        shares: instants, as shares of the time of an uninterrupted run: the first while it starts, others while it
+            resumes.
+    """
+
+    variant: str
+    fault: Fault | None = None
+    shares: tuple[float, ...] = ()
+
+
+def lose(point: Point, whole: "Whole", files: Path, folder: Path) -> Row:
+    """Kill a run, look at what it left, and go on until it is done; what came of it."""
+    import lives
+    import program
+
+    lives.adopt()
+    watch, row = lives.watching(folder), {**lives.blank(point.variant), "kills": 0}
+    out, config = folder / "run", program.write_config(point.variant, files)
+    for share in point.shares or (None,):
+        ended = _struck(row, config, watch, point, share, whole, folder)
+        if ended.signal != signal.SIGKILL:
+            break
+        row["kills"] += 1
+        row["orphans"] += lives.orphans()
+        lives.look(row, out, watch, folder)
+    calls = calls_in(folder / "calls")
+    row["call"] = f"{calls[-1].name} {calls[-1].path.removeprefix(str(out))} {calls[-1].size}" if calls else ""
+    if not row["kills"]:
+        return {**row, "how": ended.how, "output": ended.output[-1500:]}
+    return lives.go_on(row, config, whole, out, folder)
+
+
+def _struck(
+    row: Row, config: Path, watch: "Watch", point: Point, share: float | None, whole: "Whole", folder: Path
+) -> Ended:
+    """Begin or go on, and be killed."""
+    import lives
+
+    watch.numbers[:] = 0
+    begin = lives.onward(row, config, folder / "run")
+
+    def work() -> int:
+        watch.begin()
+        if point.fault is not None:
+            lives.border().arm(folder / "run", point.fault, folder / "calls")
+        return begin()
+
+    if share is None:
+        return forked(work, folder / "output")
+    if point.variant == "apart":
+        # The process that computes labels has a processor time of its own.
+        return forked(work, folder / "output", kill_at_s=share * whole.seconds)
+    return forked(work, folder / "output", kill_at_cpu_s=share * whole.cpu_s)
+
+
+def points(wholes: "dict[str, Whole]", *, quick: bool) -> list[Point]:
+    """Where runs are killed."""
+    rng = np.random.default_rng(6)
+    plain = len(wholes["plain"].calls)
+    if quick:
+        found = [_at("plain", Act.KILL_BEFORE, nth) for nth in _spread(plain, 14)]
+        found += [_at("plain", Act.KILL_WITHIN, nth) for nth in _spread(plain, 4)]
+        return found + [Point(variant="plain", shares=_shares(rng, k)) for k in range(7)]
+    found = [_at("plain", Act.KILL_BEFORE, nth) for nth in range(1, plain + 1)]
+    writes = [n for n, call in enumerate(wholes["plain"].calls, start=1) if _tears(call)]
+    found += [_at("plain", Act.KILL_WITHIN, writes[k - 1]) for k in _spread(len(writes), TORN)]
+    for variant, count in SOME_BOUNDARIES.items():
+        found += [_at(variant, Act.KILL_BEFORE, nth) for nth in _spread(len(wholes[variant].calls), count)]
+    for variant, count in INSTANTS.items():
+        found += [Point(variant=variant, shares=_shares(rng, k)) for k in range(count)]
+    return found
+
+
+def _tears(call: Call) -> bool:
+    return call.name in ("write", "pwrite", "pwrite64", "writev", "sendfile", "sendfile64") and call.size > 1
+
+
+def _at(variant: str, act: Act, nth: int) -> Point:
+    return Point(variant=variant, fault=Fault(act=act, nth=nth, calls=Calls.ALL))
+
+
+def _spread(most: int, count: int) -> list[int]:
+    return sorted({int(x) for x in np.linspace(1, most, min(count, most))})
+
+
+def _shares(rng: np.random.Generator, number: int) -> tuple[float, ...]:
+    return tuple(float(x) for x in rng.uniform(0.0, 0.97, 2 if number % AGAIN_EVERY == 0 else 1))
+
+
+def measure(folder: Path, *, quick: bool) -> Row:
+    """Kill and resume everywhere."""
+    import scene
+    from lives import whole_run
+
+    variants = ["plain"] if quick else list(scene.VARIANTS)
+    wholes = {each: whole_run(each, folder, folder / f"whole-{each}") for each in variants}
+    # Numbers of calls and hashes must not depend on the day, or boundaries would not be what they are called.
+    twin = whole_run("plain", folder, folder / "twin")
+    chosen = points(wholes, quick=quick)
+    jobs = [partial(lose, point, wholes[point.variant], folder) for point in chosen]
+    rows = pool(jobs, folder)
+    for point, row in zip(chosen, rows, strict=True):
+        row["kind"] = "instant" if point.fault is None else point.fault.act.name
+        row["nth"] = 0 if point.fault is None else point.fault.nth
+    return {
+        "rows": rows,
+        "exact": VARIABLE in os.environ,
+        "calls": len(wholes["plain"].calls),
+        "twin": sorted(k for k in twin.digest if twin.digest[k] != wholes["plain"].digest.get(k)),
+        "twin_calls": len(twin.calls),
+    }
+
+
+def figures(*, quick: bool) -> list[Figure]:
+    """F1 and F2."""
+    found = in_zygote("kills", quick=quick)
+    broken = [row for row in found["rows"] if "broken" in row]
+    rows = [row for row in found["rows"] if row.get("kills")]
+    _tell(found, rows, broken)
+    instants = sum(row["kills"] for row in rows if row["kind"] == "instant")
+    kills = sum(row["kills"] for row in rows)
+    import scene
+
+    resumed = 100.0 * sum(row["resumed"] for row in rows) / len(rows)
+    equal = 100.0 * sum(row["equal"] for row in rows) / len(rows)
+    corrupt = sum(bool(row["damage"]) for row in rows) + len(broken)
+    twice, orphans = sum(row["twice"] for row in rows), sum(row["orphans"] for row in rows)
+    lost = max(row["lost"] for row in rows) / scene.COMMIT_EVERY
+    many = quick or kills >= 500
+    calls = "of all calls that change a file" if found["exact"] else "of what Python calls"
+    return [
+        Figure(id="F1.points", what="SIGKILLs", value=kills, unit="", goal="≥ 500", met=None if quick else many),
+        Figure(id="F1.boundaries", what=f"of them at boundaries {calls}", value=kills - instants, unit=""),
+        Figure(
+            id="F1.random", what="of them at random times", value=instants, unit="", goal="≥ 200",
+            met=None if quick else instants >= 200,
+        ),
+        Figure(id="F1.resumed", what="resumed", value=resumed, unit="%", goal="100", met=resumed == 100.0),
+        Figure(id="F1.corrupt", what="left damage", value=corrupt, unit="", goal="0", met=corrupt == 0),
+        Figure(id="F1.paid_twice", what="labels paid twice", value=twice, unit="", goal="0", met=twice == 0),
+        Figure(id="F1.lost", what="most work lost", value=lost, unit="intervals", goal="≤ 1", met=lost <= 1.0),
+        Figure(id="F1.orphans", what="processes left", value=orphans, unit="", goal="0", met=orphans == 0),
+        Figure(id="F2.equal", what="ended as uninterrupted", value=equal, unit="%", goal="100", met=equal == 100.0),
+    ]  # fmt: skip
+
+
+def _tell(found: Row, rows: list[Row], broken: list[Row]) -> None:
+    """Every point that failed, for a person."""
+    say = partial(print, file=sys.stderr)
+    say(f"F1: {found['calls']} calls in an uninterrupted run ({found['twin_calls']} in its twin)")
+    if found["twin"]:
+        say(f"F1: two uninterrupted runs differ in {', '.join(found['twin'])}")
+    bad = [r for r in rows if not (r["resumed"] and r["equal"]) or r["damage"] or r["twice"] or r["orphans"]]
+    for row in bad[:SHOWN]:
+        where = f"{row['variant']} {row['kind']} {row['nth']} ({row['call']})"
+        say(f"F1 {where}: committed {row['committed']}, {row['how']}")
+        for name in ("damage", "differs", "twice", "orphans", "extra", "missing", "output"):
+            if row.get(name):
+                say(f"   {name}: {row[name]}")
+    for row in broken[:SHOWN]:
+        say(row["broken"])
