@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from ..config import Config
+from ..config_file import load_config
 from ..ensemble.potential import Potential, potential_of
-from ..errors import AuditError, RunDirectoryError
+from ..errors import AuditError, ConfigError, RunDirectoryError
 from ..records.books import Account, Entry
 from ..records.frames import Frames, Ints
 from ..records.rows import Event, LabelRow, ModelRow, RegionRow, SegmentRow
@@ -128,10 +127,10 @@ def read_config(run: RunDirectory) -> Config:
         AuditError: it is missing or not valid.
     """
     try:
-        return Config.model_validate(yaml.safe_load(run.config.read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError, ValidationError) as error:
+        return load_config(run.config)
+    except ConfigError as error:
         raise AuditError(
-            f"{run.config} cannot be read as the configuration of a run: {error}",
+            f"{run.config} cannot be read as the configuration of a run: {error.what}",
             cure="restore config.yaml from a copy of the run directory; it must be the file that the run wrote",
         ) from error
 

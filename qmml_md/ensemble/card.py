@@ -13,6 +13,8 @@ NUMBERS = {symbol: number for number, symbol in SYMBOLS.items()}
 
 #: Version of the record of a migration.
 MIGRATION_VERSION = 1
+#: Members of the largest ensemble that makes sense.
+MOST_MEMBERS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,13 +128,48 @@ def card_from_json(text: str, where: str) -> EnsembleCard:
         values: dict[str, Any] = {key: _frozen(value) for key, value in chosen.items()}
         migrations = tuple(_migration(each) for each in found.get("migrations", ()))
         card = EnsembleCard(**values, migrations=migrations)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        _check_types(card)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise WeightsError(
-            f"{where} holds no card of model weights: {error}",
+            f"{where} holds no card of model weights: {type(error).__name__}: {error!s:.200}",
             cure="`qmml weights fetch NAME` makes a weights file with its card",
         ) from error
     _check_migrations(card, where)
     return card
+
+
+def _check_types(card: EnsembleCard) -> None:
+    """What a card says is of the kind that it should be.
+
+    Raises:
+        ValueError: something is not.
+    """
+    texts = ("name", "cutoff_function", "level_of_theory", "source", "license", "citation")
+    numbers = ("radial_cutoff_A", "angular_cutoff_A", "radial_eta", "angular_eta", "angular_zeta")
+    lists = ("radial_shifts", "angular_shifts", "sections", "self_energies_hartree")
+    wrong = [name for name in texts if not isinstance(getattr(card, name), str)]
+    wrong += [name for name in numbers if not _is_number(getattr(card, name))]
+    wrong += [name for name in lists if not _all_numbers(getattr(card, name))]
+    symbols = card.symbols if isinstance(card.symbols, tuple) else ()
+    distinct = set(symbols)
+    if not symbols or not distinct <= NUMBERS.keys() or len(distinct) != len(symbols):
+        wrong.append("symbols")
+    if "self_energies_hartree" not in wrong and len(card.self_energies_hartree) != len(symbols):
+        wrong.append("self_energies_hartree")
+    if type(card.members) is not int or not 1 <= card.members <= MOST_MEMBERS:
+        wrong.append("members")
+    if card.cutoff_function not in ("cosine", "smooth"):
+        wrong.append("cutoff_function")
+    if wrong:
+        raise ValueError(f"{', '.join(wrong)} of the wrong kind")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _all_numbers(values: Any) -> bool:
+    return isinstance(values, tuple) and all(map(_is_number, values))
 
 
 def _migration(plain: dict[str, Any]) -> Migration:

@@ -11,10 +11,7 @@ import hashlib
 import json
 import os
 import re
-import subprocess
-import sys
 import tempfile
-import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -28,12 +25,9 @@ from ..errors import WeightsError
 from . import published
 from .card import EnsembleCard, card_from_json
 from .model import DTYPES, AniEnsemble, ElementNetworks, StackedLinear
+from .wheel import download_wheel, unpack
 
 Precision = Literal["single", "double"]
-
-WHEEL = "torchani==2.0"
-WHEEL_SHA256 = "87db70affc847c3aa26081607166580a6e6b01f33e09218e2c5b26f66b45ed89"
-FETCH_TIMEOUT_S = 900
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +85,7 @@ def load_as_stored(name_or_path: str) -> tuple[AniEnsemble, str]:
 
 def _find(name_or_path: str) -> Path:
     path = fetch(name_or_path) if name_or_path in published.ABOUT else Path(name_or_path)
-    if not path.exists():
+    if not path.is_file():
         raise WeightsError(
             f"weights `{name_or_path}` are neither a known name ({', '.join(published.ABOUT)}) nor a file",
             cure="`qmml weights list` shows the names; a path is relative to the folder of the configuration",
@@ -104,9 +98,9 @@ def _read(path: Path) -> tuple[EnsembleCard, dict[str, torch.Tensor]]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, RuntimeError) as error:
         raise WeightsError(
-            f"{path} cannot be read as safetensors: {error}", cure="delete it and fetch it again, or restore it"
+            f"{path} cannot be read as safetensors: {error!s:.200}", cure="delete it and fetch it again, or restore it"
         ) from error
     if "card" not in metadata:
         raise WeightsError(f"{path} carries no card", cure="write weights with qmml_md.ensemble.weights.save")
@@ -239,57 +233,12 @@ def fetch(name: str) -> Path:
         save(build(card, tensors), path)
         return path
     with tempfile.TemporaryDirectory() as folder:
-        resources = _unpack(download_wheel(Path(folder)), Path(folder))
+        resources = unpack(download_wheel(Path(folder)), Path(folder))
         for each in ("ani1x", "ani1ccx"):
             card, tensors = published.from_neurochem(each, resources)
             save(build(card, tensors), _cached(each))
     return path
 
 
-def download_wheel(folder: Path) -> Path:
-    """Fetch the wheel that holds ANI-1x and ANI-1ccx with the user's own pip, and check its hash.
-
-    Raises:
-        WeightsError: pip cannot fetch it, or what came is not what was published.
-    """
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), WHEEL]
-    try:
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=FETCH_TIMEOUT_S)  # noqa: S603
-    except (subprocess.SubprocessError, OSError) as error:
-        detail = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1:]
-        raise WeightsError(
-            f"the wheel {WHEEL}, which holds the weights, could not be fetched: {' '.join(detail)}",
-            cure="check that `pip download torchani==2.0 --no-deps` works here; or run `qmml weights fetch ani1x` on a "
-            f"machine with a network and copy its cache folder to {cache_folder()}",
-        ) from error
-    wheels = list(folder.glob("torchani-2.0-*.whl"))
-    if len(wheels) != 1:
-        raise WeightsError(
-            f"pip fetched {len(wheels)} wheels for {WHEEL}", cure="check the index that pip is set up with"
-        )
-    check_hash(wheels[0], WHEEL_SHA256)
-    return wheels[0]
-
-
-def check_hash(path: Path, expected: str) -> None:
-    """Compare the SHA-256 of a file with what it must be.
-
-    Raises:
-        WeightsError: they differ.
-    """
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != expected:
-        raise WeightsError(
-            f"{path.name} has SHA-256 {found}, expected {expected}: this is not the file that was published",
-            cure="fetch it again; if it happens again, the index or a proxy is serving another file: do not use it",
-        )
-
-
 def _cached(name: str) -> Path:
     return cache_folder() / "weights" / f"{name}.safetensors"
-
-
-def _unpack(wheel: Path, folder: Path) -> Path:
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(folder, [n for n in archive.namelist() if n.startswith("torchani/resources/")])
-    return folder / "torchani" / "resources"

@@ -5,17 +5,22 @@ from anywhere; nothing that it names may lie outside of it, and nothing in it ma
 the disk accounts for.
 """
 
+import io
 import json
+import math
 import re
 import sqlite3
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import h5py
+import numpy as np
 
 from ..errors import RunDirectoryError
+from .frames import Floats
 
 #: Largest text files of a run, bytes: state, manifests and lists of atoms of a million atoms stay below.
 MOST_JSON_BYTES = 256 * 1024**2
@@ -28,7 +33,7 @@ MOST_OBJECTS = 2000
 #: Filters that are part of HDF5 itself; others are shared libraries, looked up by a number in the file.
 BUILT_IN_FILTERS = frozenset({1, 2, 3, 4, 5, 6})
 #: Longest text or blob in a database, bytes.
-MOST_CELL_BYTES = 256 * 1024**2
+MOST_CELL_BYTES = 64 * 1024**2
 #: By these ASE's JSON makes objects and arrays of any shape; numbers in blobs are of their own format.
 ASE_OBJECTS = ("__ndarray__", "__complex_ndarray__", "__ase_objtype__")
 
@@ -69,13 +74,20 @@ def model_id(name: object, where: str) -> str:
     return name
 
 
-def regular(path: Path, most_bytes: int) -> Path:
-    """A path that leads to a file of bounded size: reading from a pipe or a device could take for ever.
+def regular(path: Path, most_bytes: int, *, links: bool = False) -> Path:
+    """A path of a file of bounded size: reading from a pipe or a device could take for ever.
+
+    Args:
+        path: as found.
+        most_bytes: size that is still read.
+        links: whether it may be a link: where a person named it, not a run.
 
     Raises:
-        RunDirectoryError: it is missing, no file, or too large.
+        RunDirectoryError: it is missing, a link, no file, or too large.
     """
     try:
+        if path.is_symlink() and not links:
+            raise RunDirectoryError(f"{path} is a link: what it leads to may lie outside of the run", cure=_RESTORE)
         found = path.stat()
     except (OSError, ValueError) as error:
         raise RunDirectoryError(f"{path} cannot be read: {error}", cure=_RESTORE) from error
@@ -110,6 +122,49 @@ def json_of(text: str | bytes, where: str) -> Any:
         return json.loads(text)
     except (ValueError, TypeError, RecursionError) as error:
         raise RunDirectoryError(f"{where} is no JSON: {error!s:.120}", cure=_RESTORE) from error
+
+
+def object_of(text: str | bytes, where: str) -> dict[str, Any]:
+    """A JSON object of the record; errors as for ``json_of``."""
+    found = json_of(text, where)
+    if not isinstance(found, dict):
+        raise RunDirectoryError(f"{where}: {found!r:.60} is no JSON object", cure=_RESTORE)
+    return found
+
+
+def npy_of(content: bytes, where: str) -> Floats:
+    """Numbers from the bytes of an ``.npy`` file.
+
+    Raises:
+        RunDirectoryError: they are no plain numbers, or the head names another shape than there are numbers.
+    """
+    stream = io.BytesIO(content)
+    try:
+        version = np.lib.format.read_magic(stream)
+        read_head = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read_head(stream)
+        if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(content) - stream.tell():
+            raise ValueError(f"its head names {dtype} of the shape {shape}")
+        return np.asarray(np.load(io.BytesIO(content), allow_pickle=False), dtype=np.float64)
+    except (ValueError, TypeError, KeyError, EOFError, SyntaxError) as error:
+        raise RunDirectoryError(f"{where} holds no plain array: {error!s:.120}", cure=_RESTORE) from error
+
+
+@contextmanager
+def sound(where: str) -> Iterator[None]:
+    """Say where something stands that is not of the kind that it should be.
+
+    Raises:
+        RunDirectoryError: whatever is done within tripped over the data that it was given.
+    """
+    try:
+        yield
+    except RunDirectoryError:
+        raise
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError) as error:
+        raise RunDirectoryError(
+            f"{where} is not what was written: {type(error).__name__}: {error!s:.120}", cure=_RESTORE
+        ) from error
 
 
 def check_hdf5(file: h5py.File, path: Path, *, ratio: float = SEGMENT_RATIO, soft_links: bool = False) -> None:
@@ -196,7 +251,7 @@ def check_labels(path: Path) -> None:
     Raises:
         RunDirectoryError: the store is no database, or holds such text.
     """
-    regular(path, 1024 * MOST_CELL_BYTES)
+    regular(path, 1024 * MOST_CELL_BYTES, links=True)
     connection = sqlite3.connect(f"file:{path.resolve().as_posix().replace('?', '%3f')}?mode=ro", uri=True)
     try:
         check_tables(connection, path)

@@ -152,6 +152,7 @@ def _opened(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(regular(path, MOST_SEGMENT_BYTES), "r") as file:
             check_hdf5(file, path)
+            _check_shapes(file, path)
             yield file
     except RunDirectoryError:
         raise
@@ -160,6 +161,24 @@ def _opened(path: Path) -> Iterator[h5py.File]:
             f"{path} cannot be read as a segment: {error!s:.200}",
             cure="restore the file from a copy of the run directory",
         ) from error
+
+
+def _check_shapes(file: h5py.File, path: Path) -> None:
+    """Every array has as many frames and atoms as the others.
+
+    Raises:
+        RunDirectoryError: one has not.
+    """
+    frames, atoms = len(file[LAYOUT["step"][0]]), len(file["atomic_numbers"])
+    vectors, single = ("positions", "velocities", "forces_used"), {"disagreement": (frames, atoms)}
+    expected = dict.fromkeys(vectors, (frames, atoms, 3)) | single | {"box": (frames, 3, 3)}
+    for name in ARRAYS:
+        dataset = file[LAYOUT[name][0]]
+        if dataset.shape != expected.get(name, (frames,)) or dataset.dtype.kind not in "fiu":
+            raise RunDirectoryError(
+                f"{path}: {dataset.name} has the shape {dataset.shape}, expected {expected.get(name, (frames,))}",
+                cure="restore the file from a copy of the run directory",
+            )
 
 
 def _frames(file: h5py.File, chosen: slice | Ints) -> Frames:

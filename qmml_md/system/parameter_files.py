@@ -62,13 +62,36 @@ def open_parameters(system: System, folder: Path, box: Floats | None) -> Paramet
             with warnings.catch_warnings():
                 # OpenMM leaves closing the files to the garbage collector.
                 warnings.simplefilter("ignore", ResourceWarning)
-                top = app.GromacsTopFile(str(path), periodicBoxVectors=vectors, includeDir=include)
+                top = _Contained(str(path), periodicBoxVectors=vectors, includeDir=include)
             return Parameters(path=path, topology=top.topology, build=top.createSystem)
         psf = app.CharmmPsfFile(str(path), periodicBoxVectors=vectors)
         charmm = app.CharmmParameterSet(*(str(folder / name) for name in system.parameters))
         return Parameters(path=path, topology=psf.topology, build=lambda **options: psf.createSystem(charmm, **options))
+    except ForceFieldError:
+        raise
     except Exception as error:  # the parsers raise whatever a broken file makes them trip over
         raise unreadable(path, error) from error
+
+
+class _Contained(app.GromacsTopFile):  # type: ignore[misc]
+    """A GROMACS topology that includes only what lies with it or in the folder of includes.
+
+    OpenMM reads the topology and each file that it includes through this method, and quotes lines that it cannot read.
+    """
+
+    _home: Path | None = None
+
+    def _processFile(self, file: str) -> None:
+        place = Path(file).resolve()
+        self._home = self._home or place.parent
+        allowed = (self._home, *(Path(each).resolve() for each in self._includeDirs))
+        if not any(place.is_relative_to(root) for root in allowed):
+            raise ForceFieldError(
+                f"the topology in {self._home} includes {file}, which lies elsewhere",
+                cure="copy that file beside the topology, or name its folder in system.gromacs_include",
+            )
+        refuse_large(place)
+        super()._processFile(file)
 
 
 def read_with_parameters(system: System, folder: Path) -> Molecules:

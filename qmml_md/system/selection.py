@@ -13,6 +13,8 @@ from .molecules import Molecules
 
 #: A longer selection is no selection but a file.
 LONGEST = 2000
+#: Brackets within brackets: MDTraj's parser tries each in several ways.
+DEEPEST = 40
 #: Characters of an expression, or of MDTraj's complaint, that a message repeats.
 SHOWN = 120
 #: Words that MDTraj would take for the loop variable and the module of its own code.
@@ -37,7 +39,7 @@ def select(molecules: Molecules, expression: str, key: str, *, may_be_empty: boo
     """
     words = expression.replace("(", " ").replace(")", " ").split()
     reserved = [word for word in words if word in RESERVED]
-    if len(expression) > LONGEST or reserved:
+    if len(expression) > LONGEST or expression.count("(") > DEEPEST or reserved:
         raise _bad(key, expression, f"`{reserved[0]}` is no name" if reserved else "it is too long")
     from mdtraj.core.selection import parse_selection
 

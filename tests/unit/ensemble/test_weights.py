@@ -9,7 +9,7 @@ import torch
 from torchani.arch import Assembler
 from torchani.models import SYMBOLS_2X
 
-from qmml_md.ensemble import published, weights
+from qmml_md.ensemble import published, weights, wheel
 from qmml_md.ensemble.model import self_energy_hartree
 from qmml_md.errors import WeightsError
 
@@ -74,7 +74,7 @@ def test_wrong_hash_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "torchani-2.0-py3-none-any.whl"
     file.write_bytes(b"not a wheel")
     with pytest.raises(WeightsError, match="not the file that was published"):
-        weights.check_hash(file, weights.WHEEL_SHA256)
+        wheel.check_hash(file, wheel.WHEEL_SHA256)
 
 
 def test_offline_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
