@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 
 from ..errors import WeightsError
+from ..records.durable import write_durably
 from . import published
 from .card import EnsembleCard, card_from_json
 from .model import DTYPES, AniEnsemble, ElementNetworks, StackedLinear
@@ -206,14 +207,10 @@ def store(ensemble: AniEnsemble, folder: Path) -> tuple[str, bool]:
 
 
 def _write(path: Path, data: bytes, digest: str, about: EnsembleCard) -> None:
+    """The card first: where a weights file stands, its card does, whenever a kill comes between."""
     card = {**json.loads(about.to_json()), "sha256": digest}
-    for target, content in ((path, data), (path.with_suffix(".json"), json.dumps(card, indent=1).encode())):
-        part = target.with_name(target.name + ".part")
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(target)
+    write_durably(path.with_suffix(".json"), json.dumps(card, indent=1).encode())
+    write_durably(path, data)
 
 
 def fetch(name: str) -> Path:

@@ -12,6 +12,7 @@ from torchani.models import SYMBOLS_2X
 from qmml_md.ensemble import published, weights, wheel
 from qmml_md.ensemble.model import self_energy_hartree
 from qmml_md.errors import WeightsError
+from qmml_md.records.durable import write_durably
 
 MINI = Path(__file__).parents[2] / "data" / "ani_mini.safetensors"
 
@@ -101,3 +102,26 @@ def test_truncated_file_is_refused(tmp_path: Path) -> None:
     copy.write_bytes(copy.read_bytes()[:-1000])
     with pytest.raises(WeightsError, match="cannot be read as safetensors"):
         weights.load(str(copy))
+
+
+@pytest.mark.parametrize("written", [0, 1])
+def test_a_kill_while_a_model_is_stored_leaves_no_weights_without_their_card(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    calls: list[Path] = []
+
+    def killed(path: Path, content: bytes) -> str:
+        if len(calls) == written:
+            raise KeyboardInterrupt
+        calls.append(path)
+        return write_durably(path, content)
+
+    ensemble = weights.load(str(MINI))
+    monkeypatch.setattr("qmml_md.ensemble.weights.write_durably", killed)
+    with pytest.raises(KeyboardInterrupt):
+        weights.store(ensemble, tmp_path)
+    assert not list(tmp_path.glob("*.safetensors"))
+    monkeypatch.undo()
+    model_id, new = weights.store(ensemble, tmp_path)
+    assert new
+    assert {path.name for path in tmp_path.iterdir()} == {f"{model_id}.json", f"{model_id}.safetensors"}
