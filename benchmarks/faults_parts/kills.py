@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from program import Watch
 
 #: Random instants for each variant, and boundaries and torn writes of others than the plain one, in the full form.
-INSTANTS = {"plain": 105, "rewind": 30, "ramp": 30, "apart": 25}
-SOME_BOUNDARIES = {"rewind": 15, "ramp": 15, "apart": 25}
-TORN = 60
+INSTANTS = {"plain": 105, "rewind": 25, "ramp": 25, "apart": 20}
+SOME_BOUNDARIES = {"rewind": 10, "ramp": 10, "apart": 20}
+TORN = 40
 #: Every so many of the random ones are killed again while they resume.
 AGAIN_EVERY = 4
 SHOWN = 25
@@ -133,16 +133,46 @@ def measure(folder: Path, *, quick: bool) -> Row:
     chosen = points(wholes, quick=quick)
     jobs = [partial(lose, point, wholes[point.variant], folder) for point in chosen]
     rows = pool(jobs, folder)
+    apart = folder / "sabotage"
+    apart.mkdir()
+    noticed = pool([partial(each, wholes["plain"], folder) for each in (_another_run, _a_flipped_bit)], apart)
     for point, row in zip(chosen, rows, strict=True):
         row["kind"] = "instant" if point.fault is None else point.fault.act.name
         row["nth"] = 0 if point.fault is None else point.fault.nth
     return {
         "rows": rows,
+        "noticed": sum(bool(row.get("noticed")) for row in noticed),
         "exact": VARIABLE in os.environ,
         "calls": len(wholes["plain"].calls),
         "twin": sorted(k for k in twin.digest if twin.digest[k] != wholes["plain"].digest.get(k)),
         "twin_calls": len(twin.calls),
     }
+
+
+def _another_run(whole: "Whole", files: Path, folder: Path) -> Row:
+    """Whether a run with another seed is told from this one."""
+    from lives import whole_run
+
+    other = whole_run("plain", files, folder, dynamics={"seed": 2})
+    return {"noticed": other.digest["segments"] != whole.digest["segments"]}
+
+
+def _a_flipped_bit(whole: "Whole", files: Path, folder: Path) -> Row:
+    """Whether damage to a committed segment of a killed run is seen."""
+    import lives
+    import program
+
+    watch, row = lives.watching(folder), lives.blank("plain")
+    fault = Fault(act=Act.KILL_BEFORE, nth=int(0.85 * len(whole.calls)))
+    config = program.write_config("plain", files)
+    ended = _struck(row, config, watch, Point(variant="plain", fault=fault), None, whole, folder)
+    segment = folder / "run" / "segments" / "000000.h5"
+    content = bytearray(segment.read_bytes())
+    content[len(content) // 2] ^= 1
+    segment.write_bytes(content)
+    lives.look(row, folder / "run", watch, folder)
+    # Both the program and the benchmark must see it.
+    return {"noticed": ended.signal == signal.SIGKILL and len(row["damage"]) == 2, "damage": row["damage"]}
 
 
 def figures(*, quick: bool) -> list[Figure]:
@@ -174,6 +204,10 @@ def figures(*, quick: bool) -> list[Figure]:
         Figure(id="F1.paid_twice", what="labels paid twice", value=twice, unit="", goal="0", met=twice == 0),
         Figure(id="F1.lost", what="most work lost", value=lost, unit="intervals", goal="≤ 1", met=lost <= 1.0),
         Figure(id="F1.orphans", what="processes left", value=orphans, unit="", goal="0", met=orphans == 0),
+        Figure(
+            id="F1.sabotage", what="of two planted defects, noticed", value=found["noticed"], unit="", goal="2",
+            met=found["noticed"] == 2,
+        ),
         Figure(id="F2.equal", what="ended as uninterrupted", value=equal, unit="%", goal="100", met=equal == 100.0),
     ]  # fmt: skip
 

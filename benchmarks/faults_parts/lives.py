@@ -11,6 +11,7 @@ from pathlib import Path
 
 import program
 import results
+import scene
 from border import VARIABLE, Border, Call, Shim, calls_in
 from patched import Patched
 from zygote import Row, forked, shared
@@ -43,15 +44,15 @@ def border() -> Border:
     return Shim() if VARIABLE in os.environ else Patched()
 
 
-def whole_run(variant: str, files: Path, folder: Path) -> Whole:
-    """Run a variant without a fault.
+def whole_run(variant: str, files: Path, folder: Path, **changes: scene.Plain) -> Whole:
+    """Run a variant without a fault, perhaps changed in something.
 
     Raises:
         RuntimeError: it does not reach its end.
     """
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     out, log = folder / "run", folder / "calls"
-    config = program.write_config(variant, files)
+    config = program.write_config(variant, files, **changes)
 
     def work() -> int:
         border().arm(out, None, log)

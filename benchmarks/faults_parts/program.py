@@ -57,13 +57,6 @@ def _command(*arguments: str) -> int:
     return cli.main(list(arguments))
 
 
-def run_once(files: Path, out: Path) -> None:
-    """An uninterrupted run in this process."""
-    code = start(write_config("plain", files), out)
-    if code:
-        raise RuntimeError(f"the run that everything else is compared with ended with exit code {code}")
-
-
 def remember_base_anchors() -> None:
     """Compute once what every run computes anew from its weights alone: half of the time of a run."""
     compute, known = learner.base_anchors, dict[str, Any]()

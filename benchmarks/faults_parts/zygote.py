@@ -5,6 +5,7 @@ it forks, and no GPU; what runs in a fork is the command line of the program its
 """
 
 import gc
+import io
 import json
 import math
 import mmap
@@ -17,6 +18,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -192,8 +194,12 @@ def warm(folder: Path) -> None:
     torch.set_num_threads(1)
     scene.lay_out(folder)
     program.remember_base_anchors()
-    program.run_once(folder, folder / "warm")
-    program.check(folder / "warm")
+    said = io.StringIO()
+    with redirect_stdout(said), redirect_stderr(said):
+        code = program.start(program.write_config("plain", folder), folder / "warm")
+        code = code or program.check(folder / "warm")
+    if code:
+        raise RuntimeError(f"a run without any fault ended with exit code {code}:\n{said.getvalue()}")
     gc.collect()
     gc.freeze()
 
