@@ -19,6 +19,7 @@ import numpy as np
 
 from ..errors import RunDirectoryError
 from ..records.durable import part_of, sha256_of, sync_folder
+from ..records.limits import inside, json_of, npy_of, object_of, read_bounded, sound
 from ..records.run_directory import RunDirectory
 from ..region.cluster import Cluster, cluster_of, plain_of
 from ..system.molecules import Floats
@@ -95,26 +96,28 @@ def read_checkpoint(folder: Path, manifest_sha256: str = "") -> Checkpoint:
     Raises:
         RunDirectoryError: a file is missing or damaged.
     """
+    place = f"checkpoint {folder}"
     try:
         if manifest_sha256 and sha256_of(folder / MANIFEST) != manifest_sha256:
-            raise RunDirectoryError(f"checkpoint {folder}: {MANIFEST} damaged", cure="restore it from a copy")
-        hashes = json.loads((folder / MANIFEST).read_bytes())
-        contents = {name: (folder / name).read_bytes() for name in hashes}
-    except (OSError, ValueError) as error:
-        raise RunDirectoryError(f"checkpoint {folder} is not whole: {error}", cure="restore it from a copy") from error
+            raise RunDirectoryError(f"{place}: {MANIFEST} damaged", cure="restore it from a copy")
+        hashes = object_of(read_bounded(folder / MANIFEST), f"{place}: {MANIFEST}")
+        contents = {name: read_bounded(inside(folder, name, f"{place}: {MANIFEST}")) for name in hashes}
+    except OSError as error:
+        raise RunDirectoryError(f"{place} is not whole: {error}", cure="restore it from a copy") from error
     damaged = [name for name, content in contents.items() if hashlib.sha256(content).hexdigest() != hashes[name]]
     if damaged:
-        raise RunDirectoryError(f"checkpoint {folder}: {', '.join(damaged)} damaged", cure="restore it from a copy")
-    state = json.loads(contents["state.json"])
-    return Checkpoint(
-        step=state.pop("step"),
-        openmm=contents["openmm.chk"],
-        openmm_xml=contents["openmm.xml"].decode(),
-        state=state,
-        clusters=tuple(cluster_of(c) for c in json.loads(contents["clusters.json"])),
-        snapshots=np.load(io.BytesIO(contents["snapshots.npy"]), allow_pickle=False),
-        boxes=np.load(io.BytesIO(contents["boxes.npy"]), allow_pickle=False),
-    )
+        raise RunDirectoryError(f"{place}: {', '.join(damaged)} damaged", cure="restore it from a copy")
+    with sound(place):
+        state = object_of(contents["state.json"], f"{place}: state.json")
+        return Checkpoint(
+            step=int(state.pop("step")),
+            openmm=contents["openmm.chk"],
+            openmm_xml=contents["openmm.xml"].decode(),
+            state=state,
+            clusters=tuple(cluster_of(c) for c in json_of(contents["clusters.json"], f"{place}: clusters.json")),
+            snapshots=npy_of(contents["snapshots.npy"], f"{place}: snapshots.npy"),
+            boxes=npy_of(contents["boxes.npy"], f"{place}: boxes.npy"),
+        )
 
 
 def forget_old(run: RunDirectory, kept: Collection[int]) -> None:

@@ -10,6 +10,7 @@ from ..ensemble.weights import load
 from ..errors import RunDirectoryError
 from ..records.database import RunDatabase
 from ..records.durable import sha256_of
+from ..records.limits import sound
 from ..records.run_directory import RunDirectory
 from ..records.segment import Particles
 from ..system.archive import Simulated
@@ -56,7 +57,8 @@ def go_on(config: Config, directory: RunDirectory, progress: Progress, wish: Sto
     )
     surface = Surface(ensemble=others[0], coming=others[1] if len(others) > 1 else None)
     simulated, rng = read_simulated(config, directory.root), np.random.default_rng()
-    rng.bit_generator.state = checkpoint.state["rng"]
+    with sound(f"the random stream of the checkpoint of step {state.step}"):
+        rng.bit_generator.state = checkpoint.state["rng"]
     atoms = particles(config, simulated)
     inner = read_inner(config, directory.root, base)
     simulation, inexact = _stand(config, simulated, surface, inner, checkpoint, state, atoms)

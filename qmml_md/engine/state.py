@@ -7,6 +7,7 @@ import numpy as np
 
 from ..errors import RunDirectoryError
 from ..learning.anchors import AnchorPool
+from ..records.limits import sound
 from ..records.rows import Place
 from ..region.memory import Memory, memory_of, plain_memory
 from ..region.policy import Region, empty_region
@@ -163,9 +164,10 @@ def unpack(plain: dict[str, Any], step: int) -> State:
             f"the checkpoint of step {step} lacks {', '.join(missing)}: an earlier version of qmml-md wrote it",
             cure="finish the run with that version, or begin anew where it stands with `qmml run --from RUN@STEP`",
         )
-    region, memory = _region_of(plain["region"]), memory_of(plain["memory"])
-    ramp = None if plain["ramp"] is None else Ramp(**plain["ramp"])
-    barostat, rhythm = BarostatState(**plain["barostat"]), Rhythm(**plain["rhythm"])
+    with sound(f"the checkpoint of step {step}"):
+        region, memory = _region_of(plain["region"]), memory_of(plain["memory"])
+        ramp = None if plain["ramp"] is None else Ramp(**plain["ramp"])
+        barostat, rhythm = BarostatState(**plain["barostat"]), Rhythm(**plain["rhythm"])
     rest = {name: plain[name] for name in PLAIN} | {name: plain.get(name, then) for name, then in ADDED.items()}
     return State(step=step, region=region, memory=memory, ramp=ramp, barostat=barostat, rhythm=rhythm, **rest)
 
