@@ -18,7 +18,7 @@ from figures import Figure
 from zygote import Row
 
 #: Steps and updates in the full form and in the quick one.
-SIZE = ((100_000, 100), (2_000, 4))
+SIZE = ((100_000, 100), (1_000, 4))
 
 
 def figures(*, quick: bool) -> list[Figure]:
@@ -45,8 +45,8 @@ def judge(found: Row, *, quick: bool) -> list[Figure]:
     growth = {name: _growth(steps[late], np.array(found[name], dtype=np.float64)[late]) for name in ("rss", "pss")}
     opened = np.array(found["descriptors"])[late]
     tenth = len(found["md_s"]) // 10
-    # Medians: a neighbour who takes the core for a moment is not the run slowing down.
-    second, last = (float(np.median(found["md_s"][k * tenth : (k + 1) * tenth])) for k in (1, 9))
+    # Lower quartiles: a neighbour who takes the core for a moment is not the run slowing down.
+    second, last = (float(np.quantile(found["md_s"][k * tenth : (k + 1) * tenth], 0.25)) for k in (1, 9))
     speed = 100.0 * second / last
     more = int(np.median(opened[-len(opened) // 4 :]) - np.median(opened[: max(1, len(opened) // 4)]))
     enough = found["updates"] >= SIZE[0][1]
