@@ -102,8 +102,8 @@ class LabelRow:
     - of the occasion: `trigger` (`event`, `periodic`, `stop`, `random`), `looked_at` (step of the look that asked for
       it), `interval` (N then, steps), `held_out` (never trained on), `steps_since` (steps since the labels that the
       model last learned from, null before the first);
-    - of the calculation: `wall_time_s`, `rung`, `reused` (whether another run had paid for it), `digest` (of its numbers),
-      `force_rms` (of the label's own forces, eV/Å).
+    - of the calculation: `wall_time_s`, `rung`, `reused` (whether another run had paid for it), `digest` (of its
+      numbers), `force_rms` (of the label's own forces, eV/Å).
     """
 
     key: str
