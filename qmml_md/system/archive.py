@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import RunDirectoryError
-from .field import Field, load_field
+from ..records.limits import read_bounded
+from .field import LARGEST_BYTES, Field, load_field
 from .fragments import fragments_of
 from .molecules import Molecules, molecules_of, topology_json, topology_of
 from .subsystem import Subsystem, subsystem_of, whole_subsystem
@@ -87,14 +88,14 @@ def read_archive(folder: Path, platform: str = "auto") -> Simulated:
     """
     cure = f"restore {SYSTEM_FILE} and {FIELD_FILE} from a copy of the run directory"
     try:
-        plain = json.loads((folder / SYSTEM_FILE).read_text(encoding="utf-8"))
-        xml = (folder / FIELD_FILE).read_text(encoding="utf-8")
+        plain = json.loads(read_bounded(folder / SYSTEM_FILE))
+        xml = read_bounded(folder / FIELD_FILE, LARGEST_BYTES).decode()
         molecules = _molecules(plain)
         atoms, links = (np.array(plain[name], dtype=np.int64) for name in ("atoms", "links"))
         part = subsystem_of(molecules, atoms, links.reshape(-1, 2), np.array(plain["distances_nm"], dtype=np.float64))
         told = plain["field_sha256"]
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise RunDirectoryError(f"the system in {folder} cannot be read: {error}", cure=cure) from error
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+        raise RunDirectoryError(f"the system in {folder} cannot be read: {error!s:.200}", cure=cure) from error
     if hashlib.sha256(xml.encode()).hexdigest() != told:
         raise RunDirectoryError(f"{folder / FIELD_FILE} is not the force field that the run began with", cure=cure)
     return Simulated(molecules=molecules, part=part, field=load_field(xml, platform))

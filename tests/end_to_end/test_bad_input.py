@@ -1,5 +1,6 @@
 """Bad input: one screen with cause and cure, no traceback, nothing half-written."""
 
+import os
 import re
 import resource
 import subprocess
@@ -128,7 +129,56 @@ def unknown_method(folder: Path) -> Plain:
     return config
 
 
+def endless_configuration(folder: Path) -> Plain:
+    config = plain()
+    config["title"] = ["x"] * 5000
+    return config
+
+
+def unwritable_title(folder: Path) -> Plain:
+    config = plain()
+    config["title"] = "a\0b"
+    return config
+
+
+def no_volume(folder: Path) -> Plain:
+    cell = "CRYST1   30.000   30.000    0.010  90.00  90.00  90.00 P 1           1"
+    return plain(edited(folder, ETHANOL, lambda lines: [cell, *(x for x in lines if not x.startswith("CRYST1"))]))
+
+
+def one_place(folder: Path) -> Plain:
+    # All pairs of 3000 atoms at one place would fill 100 MB, those of 100 000 the machine.
+    path = folder / "edited.xyz"
+    path.write_text("\n".join(["3000", "", *["H 0 0 0"] * 3000, ""]))
+    return plain(path)
+
+
+def wide_positions(folder: Path) -> Plain:
+    path = folder / "edited.xyz"
+    path.write_text("1\nProperties=species:S:1:pos:R:300000\nH 0 0 0\n")
+    return plain(path)
+
+
+def many_digits(folder: Path) -> Plain:
+    path = folder / "edited.xyz"
+    path.write_text("9" * 5000 + "\n\nH 0 0 0\n")
+    return plain(path)
+
+
+def deep_selection(folder: Path) -> Plain:
+    config = plain()
+    config["region"] = {"seed": "(" * 900 + "all" + ")" * 900}
+    return config
+
+
 CASES = {
+    endless_configuration: r"more than 4000 keys",
+    unwritable_title: r"title: holds the character",
+    no_volume: r"edited\.pdb: no box has edges",
+    one_place: r"edited\.xyz: more than 400 atoms lie within",
+    wide_positions: r"edited\.xyz.*3 for `pos`",
+    many_digits: r"edited\.xyz.*number of atoms",
+    deep_selection: r"region\.seed",
     chlorine: r"Cl.*(weights|elements)",
     small_box: r"(?i)box|cell",
     no_hydrogens: r"(?i)hydrogen|bond",
@@ -157,6 +207,31 @@ def test_bad_input_is_one_screen(case, tmp_path: Path, capsys: pytest.CaptureFix
     joined = " ".join(text.split())
     assert re.search(CASES[case], joined), joined
     assert {path.name for path in tmp_path.iterdir()} == before
+
+
+def test_a_long_list_of_mistakes_is_cut(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(plain()) + "".join(f"k{k}: 1\n" for k in range(1000)))
+    assert main(["validate", str(config)]) == 2
+    text = capsys.readouterr().err
+    assert "1000 mistakes" in text
+    assert "and 960 more" in text
+
+
+def test_a_pipe_is_no_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "config.yaml")
+    assert main(["validate", str(tmp_path / "config.yaml")]) == 2
+    assert "it is no file" in capsys.readouterr().err
+
+
+def test_units_and_spacing_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "t.xyz"
+    path.write_text("1\n\nH 0 0 0\n")
+    before = ["audit", "--trajectory", str(path), "--weights", str(MINI)]
+    for options, named in ((["--unit", "forces=parsec"], "parsec"), (["--spacing-fs", "nan"], "spacing")):
+        assert main([*before, *options]) == 2
+        assert named in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["t.xyz"]
 
 
 def test_good_input_runs(tmp_path: Path) -> None:

@@ -214,3 +214,16 @@ def test_positions_are_those_of_atoms_only() -> None:
     assert energy == pytest.approx(state.getPotentialEnergy()._value, rel=SINGLE)
     theirs = state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.nanometer)
     assert np.abs(forces - theirs).max() < SINGLE * np.abs(theirs).max()
+
+
+def test_charges_of_some_particles_only_are_refused() -> None:
+    system = openmm.System()
+    force = openmm.NonbondedForce()
+    for _ in range(2):
+        system.addParticle(1.0)
+        force.addParticle(0.0, 0.1, 0.0)
+    system.addForce(force)
+    assert Field(openmm.XmlSerializer.serialize(system)).size == 2
+    system.addParticle(1.0)
+    with pytest.raises(ForceFieldError, match="3 particles, but charges of 2"):
+        Field(openmm.XmlSerializer.serialize(system))
