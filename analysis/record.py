@@ -146,12 +146,27 @@ def read_record(run: RunDirectory) -> Record:
     if not tables["models"]:
         raise AuditError(f"{run.database} names no model", cure="let the run go past its first commit")
     if not tables["segments"]:
-        raise RunDirectoryError("the run holds no frames yet", cure="let it run past the first commit")
+        raise RunDirectoryError(f"the run in {run.root} holds no frames yet", cure="let it run past the first commit")
     particles = read_particles(run.root / tables["segments"][0].file)
+    _check_regions(run, tables["regions"], len(particles.numbers))
     source, series = open_segments(run.root, tables["segments"], len(particles.numbers))
     config = read_config(run)
     mixed = potential_of(read_archive(run.root, config.ensemble.platform)) if has_archive(run.root) else None
     return Record(config=config, source=source, series=series, particles=particles, mixed=mixed, **tables)
+
+
+def _check_regions(run: RunDirectory, rows: list[RegionRow], atoms: int) -> None:
+    """Regions are of atoms that there are.
+
+    Raises:
+        RunDirectoryError: one is not.
+    """
+    for row in rows:
+        if any(not 0 <= atom < atoms for atom in (*row.core, *row.atoms)):
+            raise RunDirectoryError(
+                f"{run.database}, region {row.epoch} names an atom beyond the {atoms} of the run",
+                cure="restore run.db from a copy of the run directory",
+            )
 
 
 def read_tables(run: RunDirectory) -> dict[str, Any]:

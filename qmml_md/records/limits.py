@@ -249,14 +249,15 @@ def check_labels(path: Path) -> None:
     ASE's JSON names types and shapes: a few bytes can ask for an array of any size.
 
     Raises:
-        RunDirectoryError: the store is no database, or holds such text.
+        RunDirectoryError: this is no store of labels, or it holds such text.
     """
     regular(path, 1024 * MOST_CELL_BYTES, links=True)
     connection = sqlite3.connect(f"file:{path.resolve().as_posix().replace('?', '%3f')}?mode=ro", uri=True)
     try:
         check_tables(connection, path)
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE name='systems'").fetchone():
-            return
+            # ASE would make its tables in it.
+            raise RunDirectoryError(f"{path} is no store of labels: it has no table of them", cure=_RESTORE)
         columns = [row[1] for row in connection.execute("PRAGMA table_info(systems)")]
         texts = [c for c in columns if c in ("key_value_pairs", "calculator_parameters", "constraints", "data")]
         for column in texts:

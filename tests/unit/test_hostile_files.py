@@ -15,7 +15,17 @@ import numpy as np
 import pytest
 
 from qmml_md.errors import RunDirectoryError
-from qmml_md.records.limits import check_hdf5, check_tables, inside, json_of, model_id, npy_of, object_of, regular
+from qmml_md.records.limits import (
+    check_hdf5,
+    check_labels,
+    check_tables,
+    inside,
+    json_of,
+    model_id,
+    npy_of,
+    object_of,
+    regular,
+)
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -187,3 +197,11 @@ def test_databases_that_compute(tmp_path: Path, line: str) -> None:
     with pytest.raises(RunDirectoryError, match=r"a\.db holds the"):
         check_tables(connection, path)
     connection.close()
+
+
+def test_an_empty_file_is_no_store_of_labels(tmp_path: Path) -> None:
+    path = tmp_path / "labels.db"
+    path.touch()
+    with pytest.raises(RunDirectoryError, match="no table of them"):
+        check_labels(path)
+    assert path.stat().st_size == 0
