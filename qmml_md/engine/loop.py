@@ -78,8 +78,9 @@ def resume(
     if platform is not None:
         config = config.model_copy(update={"ensemble": config.ensemble.model_copy(update={"platform": platform})})
     with listening(max_wall_s) as wish, locked(directory.lock):
-        break_seal(directory)
         run = go_on(config, directory, progress, wish)
+        # Not before everything was read: what is refused stays as it is.
+        break_seal(directory)
         _carry_out(run, directory, config.dynamics.steps, wish)
     return directory
 

@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import RunDirectoryError
 from . import digest, schema
 from .books import Account, Entry
-from .limits import check_tables, inside
+from .limits import check_tables, inside, object_of, sound
 from .rows import CheckpointRow, Event, LabelRow, ModelRow, Place, RegionRow, SegmentRow
 
 
@@ -112,20 +112,27 @@ class RunDatabase:
             raise
         self._connection.execute("COMMIT")
 
+    @sound("run.db, meta")
     def meta(self, key: str) -> Any:
         """A value of the run as a whole; None if it was never set."""
         row = self._connection.execute("SELECT value FROM meta WHERE key=?", (key,)).fetchone()
         return None if row is None else json.loads(row[0])
 
+    @sound("run.db, segments")
     def segments(self, *, void: bool = False) -> list[SegmentRow]:
         """All segments in the order of time; of the stretches that were discarded if ``void``."""
         names = ("id", "first_step", "last_step", "frames", "model", "blend", "file", "sha256")
         query = f"SELECT {', '.join(names)} FROM segments WHERE void=? ORDER BY id"  # noqa: S608 - names from above
-        rows = [SegmentRow(**dict(zip(names, row, strict=True))) for row in self._connection.execute(query, (void,))]
+        kinds = (int, int, int, int, str, str, str, str)
+        rows = [
+            SegmentRow(**{name: kind(x) for name, kind, x in zip(names, kinds, row, strict=True)})
+            for row in self._connection.execute(query, (void,))
+        ]
         for row in rows:
             inside(self._root, row.file, f"run.db, segment {row.id}")
         return rows
 
+    @sound("run.db, ledger")
     def entries(self, *, void: bool = False) -> list[Entry]:
         """The ledger in the order of posting; the entries of discarded stretches if ``void``."""
         query = (
@@ -133,52 +140,70 @@ class RunDatabase:
             "ORDER BY id"
         )
         rows = self._connection.execute(query, (void,))
-        return [Entry(step=r[0], time=r[1], account=Account(r[2]), before=r[3], after=r[4], cause=r[5]) for r in rows]
+        return [
+            Entry(
+                step=int(r[0]),
+                time=float(r[1]),
+                account=Account(r[2]),
+                before=float(r[3]),
+                after=float(r[4]),
+                cause=str(r[5]),
+            )
+            for r in rows
+        ]
 
+    @sound("run.db, events")
     def events(self) -> list[Event]:
         """All events in the order in which they happened."""
         rows = self._connection.execute("SELECT step, time_ps, kind, message, data FROM events ORDER BY id")
-        return [Event(step=r[0], time=r[1], kind=r[2], message=r[3], data=json.loads(r[4])) for r in rows]
+        return [
+            Event(step=int(r[0]), time=float(r[1]), kind=str(r[2]), message=str(r[3]), data=_object(r[4])) for r in rows
+        ]
 
+    @sound("run.db, regions")
     def regions(self) -> list[RegionRow]:
         """All regions by epoch."""
         rows = self._connection.execute("SELECT epoch, step, core, atoms FROM regions ORDER BY epoch")
-        return [
-            RegionRow(epoch=r[0], step=r[1], core=tuple(json.loads(r[2])), atoms=tuple(json.loads(r[3]))) for r in rows
-        ]
+        return [RegionRow(epoch=int(r[0]), step=int(r[1]), core=_indices(r[2]), atoms=_indices(r[3])) for r in rows]
 
+    @sound("run.db, models")
     def models(self, *, void: bool = False) -> list[ModelRow]:
         """Every model that the atoms ever moved on, in order; those of discarded stretches if ``void``."""
         rows = self._connection.execute(
             "SELECT id, step, parent, data FROM models WHERE void=? ORDER BY number", (void,)
         )
-        found = [ModelRow(id=r[0], step=r[1], parent=r[2], data=json.loads(r[3])) for r in rows]
+        found = [ModelRow(id=str(r[0]), step=int(r[1]), parent=str(r[2]), data=_object(r[3])) for r in rows]
         for row in found:
             inside(self._root / "models", row.id, "run.db, models")
         return found
 
+    @sound("run.db, labels")
     def labels(self) -> list[LabelRow]:
         """Every label with its prequential score, in order."""
         rows = self._connection.execute("SELECT key, step, model, region_epoch, data FROM labels ORDER BY rowid")
-        return [LabelRow(key=r[0], step=r[1], model=r[2], region_epoch=r[3], data=json.loads(r[4])) for r in rows]
+        return [
+            LabelRow(key=str(r[0]), step=int(r[1]), model=str(r[2]), region_epoch=int(r[3]), data=_object(r[4]))
+            for r in rows
+        ]
 
+    @sound("run.db, timings")
     def timings(self) -> dict[str, tuple[float, int]]:
         """Wall time (s) and number of calls of each part of the run, summed over restarts."""
         rows = self._connection.execute("SELECT part, seconds, calls FROM timings ORDER BY part")
-        return {r[0]: (r[1], r[2]) for r in rows}
+        return {str(r[0]): (float(r[1]), int(r[2])) for r in rows}
 
+    @sound("run.db, checkpoints")
     def checkpoints(self) -> list[CheckpointRow]:
         """Every checkpoint that was ever committed, in order; most are no longer kept."""
         rows = self._connection.execute("SELECT id, step, folder, sha256, model FROM checkpoints ORDER BY id")
-        return [CheckpointRow(id=r[0], step=r[1], folder=r[2], sha256=r[3], model=r[4]) for r in rows]
+        return [_checkpoint(row) for row in rows]
 
+    @sound("run.db, checkpoints")
     def last_checkpoint(self) -> CheckpointRow | None:
         """The newest checkpoint."""
         query = "SELECT id, step, folder, sha256, model FROM checkpoints ORDER BY id DESC LIMIT 1"
         row = self._connection.execute(query).fetchone()
-        if row is None:
-            return None
-        return CheckpointRow(id=row[0], step=row[1], folder=row[2], sha256=row[3], model=row[4])
+        return None if row is None else _checkpoint(row)
 
     def problems(self) -> list[str]:
         """What is not as the last commit left it, a line each; empty if everything is."""
@@ -201,6 +226,19 @@ class RunDatabase:
             for table in schema.VOIDABLE
         }
         return Place(entries=counts["ledger"], segments=counts["segments"], models=counts["models"])
+
+
+def _checkpoint(row: Sequence[Any]) -> CheckpointRow:
+    number, step, folder, sha256, model = row
+    return CheckpointRow(id=int(number), step=int(step), folder=str(folder), sha256=str(sha256), model=str(model))
+
+
+def _object(text: str) -> dict[str, Any]:
+    return object_of(text, "run.db")
+
+
+def _indices(text: str) -> tuple[int, ...]:
+    return tuple(int(index) for index in json.loads(text))
 
 
 def _void(db: sqlite3.Connection, place: Place) -> None:
