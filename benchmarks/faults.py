@@ -12,6 +12,7 @@ F3`` chooses, ``--quick`` is the small form that the tests run.
 - F7: a long run with a hundred changes of model
 """
 
+import os
 import sys
 import time
 from importlib import import_module
@@ -35,7 +36,9 @@ def main() -> None:
     """Measure, print, write."""
     options = parser(str(__doc__).splitlines()[0])
     options.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="F", help="F1 … F7")
+    options.add_argument("--every", type=int, default=1, metavar="N", help="F1, F2: one boundary in N (1: all of them)")
     chosen = options.parse_args()
+    os.environ["QMML_FAULTS_EVERY"] = str(chosen.every)
     sys.path.insert(0, str(Path(__file__).parent / "faults_parts"))
     figures: list[Figure] = []
     for module in dict.fromkeys(PARTS[name] for name in chosen.only):

@@ -4,8 +4,10 @@ Whoever reads sees the old file or the new one, never half of it; and once a fun
 take the file away again.
 """
 
+import errno
 import hashlib
 import os
+import stat
 from pathlib import Path
 
 #: Ending of a file that is not finished; whoever finds one may delete it.
@@ -77,7 +79,9 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: it cannot be read, or is no file: a pipe would be waited for.
     """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "is no file", str(path))
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,7 +9,7 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import RunDirectoryError
@@ -20,10 +20,16 @@ from .run_directory import RunDirectory
 #: Files that come and go, or say nothing of the run; and folders whose files others vouch for.
 LEFT_OUT = ("seal.json", "run.lock", "run.db-wal", "run.db-shm", "labels.db-journal")
 VOUCHED = ("segments", "models/*.safetensors")
+#: What audits and reports write.
+WRITTEN_BY_AUDITS = ("run.db", "labels.db", "audit/*", "audit/*/*")
 
 
-def seal(run: RunDirectory) -> bool:
+def seal(run: RunDirectory, kept: dict[str, Any] | None = None) -> bool:
     """Write down what is there. Nothing may write to the run meanwhile.
+
+    Args:
+        run: at rest.
+        kept: what an earlier seal said of files that nobody has changed since, whatever they are now.
 
     Returns:
         Whether it could be sealed: not while another process reads the database in its own view.
@@ -33,8 +39,9 @@ def seal(run: RunDirectory) -> bool:
     """
     if not _settled(run.database):
         return False
-    files = {name: {"sha256": sha256_of(path), "bytes": path.stat().st_size} for name, path in sealed_files(run)}
-    body = {"files": files}
+    found = {name: path for name, path in sealed_files(run) if name not in (kept or {})}
+    files = {name: {"sha256": sha256_of(path), "bytes": path.stat().st_size} for name, path in found.items()}
+    body = {"files": dict(sorted({**files, **(kept or {})}.items()))}
     write_durably(run.seal, json.dumps({**body, "sha256": _digest(body)}, indent=1).encode())
     return True
 
@@ -52,13 +59,34 @@ def break_seal(run: RunDirectory) -> None:
 
 @contextmanager
 def unsealed(run: RunDirectory) -> Iterator[None]:
-    """Change something of a run at rest; it is sealed again afterwards, but not while an engine has it."""
+    """Audit or report a run at rest; it is sealed again afterwards, but not while an engine has it.
+
+    Damage stays damage: what an audit does not write keeps the hash that it had, and so does what differs from its hash
+    already.
+
+    Raises:
+        RunDirectoryError: the seal is damaged.
+    """
+    before = read_seal(run)
+    kept = (
+        {}
+        if before is None
+        else {name: about for name, about in before.items() if not _whole_and_ours(run, name, about)}
+    )
     break_seal(run)
     try:
         yield
     finally:
         if holder(run.lock) is None:
-            seal(run)
+            seal(run, kept)
+
+
+def _whole_and_ours(run: RunDirectory, name: str, about: dict[str, Any]) -> bool:
+    """Whether an audit may write a file, and it is what the seal says."""
+    if not any(PurePosixPath(name).match(pattern) for pattern in WRITTEN_BY_AUDITS):
+        return False
+    path = run.root / name
+    return path.is_file() and sha256_of(path) == about.get("sha256")
 
 
 def read_seal(run: RunDirectory) -> dict[str, Any] | None:

@@ -138,3 +138,18 @@ def test_wall_clock_limits(written: str | None, expected: float | None) -> None:
 def test_what_is_no_time(written: str) -> None:
     with pytest.raises(ConfigError, match="no time"):
         seconds(written)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "structure.pdb", "audit/final_model.h5"])
+def test_a_report_does_not_bless_damage(run: Path, name: str) -> None:
+    flip(run / name, np.random.default_rng(7))
+    assert main(["check", str(run)]) == 1
+    main(["report", str(run)])
+    assert main(["check", str(run)]) == 1
+
+
+def test_a_failed_audit_leaves_the_seal(run: Path) -> None:
+    before = (run / "seal.json").read_bytes()
+    (run / "config.yaml").unlink()
+    assert main(["audit", str(run)]) == 2
+    assert (run / "seal.json").read_bytes() == before
