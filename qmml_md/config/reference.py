@@ -10,8 +10,8 @@ from .base import Positive, PositiveInt, Section
 class Reference(Section):
     """The quantum level that labels are computed at."""
 
-    method: str = Field(default="wb97x", description="`hf` or a PySCF exchange-correlation functional.")
-    basis: str = Field(default="6-31g*", description="PySCF basis set name.")
+    method: str = Field(default="wb97x", min_length=1, description="`hf` or a PySCF exchange-correlation functional.")
+    basis: str = Field(default="6-31g*", min_length=1, description="PySCF basis set name.")
     cartesian: bool = Field(default=True, description="Cartesian d functions, as ANI was trained with.")
     density_fit: bool = Field(default=True, description="Density fitting (RI) of Coulomb and exchange.")
     grid_level: int = Field(default=3, ge=0, le=9, description="PySCF integration grid level.")

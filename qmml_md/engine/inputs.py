@@ -88,11 +88,33 @@ def check_input(config: Config, simulated: Simulated, ensemble: AniEnsemble) -> 
         )
     if config.dynamics.pressure_bar is not None and molecules.box is None:
         raise ConfigError("dynamics.pressure_bar is set, but nothing repeats", cure="give a box, or no pressure")
+    _check_spin(config, molecules)
     electrons = int(molecules.numbers.sum() - molecules.formal_charge.sum())
     if electrons % 2 and config.reference.multiplicity is None:
         raise ConfigError(
             f"the structure has {electrons} electrons, an odd number, and no multiplicity is given",
             cure="set reference.multiplicity (2 for a radical), or system.formal_charges of the charged residues",
+        )
+
+
+def _check_spin(config: Config, molecules: Molecules) -> None:
+    """Refuse a charge and a multiplicity that no cluster of the structure can have.
+
+    Raises:
+        ConfigError: so it is.
+    """
+    charge, multiplicity, protons = config.reference.charge, config.reference.multiplicity, int(molecules.numbers.sum())
+    if charge is not None and charge >= protons:
+        raise ConfigError(
+            f"reference.charge is {charge:+d}, but all atoms together have {protons} protons",
+            cure="leave reference.charge out: it is the sum of the formal charges",
+        )
+    found = np.bincount(molecules.molecule_of, weights=molecules.numbers - molecules.formal_charge)
+    # Bonds are cut in pairs of electrons: clusters of closed shells have closed shells.
+    if multiplicity is not None and charge is None and multiplicity % 2 == 0 and not (found % 2).any():
+        raise ConfigError(
+            f"reference.multiplicity {multiplicity} fits no molecule: each has an even number of electrons",
+            cure="leave reference.multiplicity out, or give an odd one; or set system.formal_charges",
         )
 
 

@@ -171,7 +171,28 @@ def deep_selection(folder: Path) -> Plain:
     return config
 
 
+def charge_beyond_protons(folder: Path) -> Plain:
+    config = plain()
+    config["reference"]["charge"] = 60
+    return config
+
+
+def spin_that_no_molecule_has(folder: Path) -> Plain:
+    config = plain()
+    config["reference"]["multiplicity"] = 2
+    return config
+
+
+def blank_basis(folder: Path) -> Plain:
+    config = plain()
+    config["reference"]["basis"] = ""
+    return config
+
+
 CASES = {
+    charge_beyond_protons: r"reference\.charge is \+60",
+    spin_that_no_molecule_has: r"reference\.multiplicity 2 fits no molecule",
+    blank_basis: r"reference\.basis",
     endless_configuration: r"more than 4000 keys",
     unwritable_title: r"title: holds the character",
     no_volume: r"edited\.pdb: no box has edges",
