@@ -66,3 +66,18 @@ def test_regions_quick(tmp_path: Path) -> None:
         assert figures[f"R1.{name}"]["met"] is True, figures[f"R1.{name}"]
     assert figures["R1.linked"]["value"] > 0.0
     assert figures["R2.converged"]["met"] is True, figures["R2.converged"]
+
+
+def test_faults_quick(tmp_path: Path) -> None:
+    figures = by_id(quick("faults", tmp_path))
+    assert {name.partition(".")[0] for name in figures} == {f"F{k}" for k in range(1, 8)}
+    # What is counted per fault must hold however few there are.
+    for name in (
+        "F1.resumed", "F1.corrupt", "F1.paid_twice", "F1.lost", "F1.orphans", "F1.sabotage", "F2.equal", "F3.named",
+        "F3.whole", "F3.equal", "F3.flips_found", "F4.silent", "F4.hangs", "F4.ledger", "F5.tracebacks", "F5.partial",
+        "F6.executed",
+    ):  # fmt: skip
+        assert figures[name]["met"] is True, figures[name]
+    assert figures["F1.points"]["value"] >= 20
+    assert figures["F3.injected"]["value"] >= 12
+    assert figures["F7.updates"]["value"] >= 1
