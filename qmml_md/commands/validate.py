@@ -71,10 +71,12 @@ def rehearse(config: Config, folder: Path, out: Path, show: Console) -> None:
     """
     from ..engine.inputs import check_input, needed_bytes, read_inner, read_simulated, read_weights
     from ..ensemble.migration import match_level
+    from ..reference.isolated import open_reference
 
     simulated, ensemble = read_simulated(config, folder), read_weights(config, folder)
     read_inner(config, folder, ensemble)
     check_input(config, simulated, ensemble)
+    open_reference(config.reference, config.ensemble.threads)
     molecules = simulated.part.molecules
     card, costs = ensemble.card, label_costs(config, molecules)
     note = match_level(card, config.reference, config.learning, molecules.numbers, molecules.molecule_of)

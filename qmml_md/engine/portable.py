@@ -26,6 +26,8 @@ def read_state(xml: str) -> openmm.State:
     """
     if len(xml) > LARGEST_BYTES:
         raise RunDirectoryError(f"a state of {len(xml)} bytes is too large", cure=_CURE)
+    if "<!" in xml:
+        raise RunDirectoryError("the portable state declares a document type: it is not read", cure=_CURE)
     try:
         root = ElementTree.fromstring(xml)  # noqa: S314 - expat bounds entities, and only known names are kept
     except ElementTree.ParseError as error:

@@ -10,7 +10,7 @@ from ..ensemble.weights import load
 from ..errors import RunDirectoryError
 from ..records.database import RunDatabase
 from ..records.durable import sha256_of
-from ..records.limits import sound
+from ..records.limits import check_labels, inside, sound
 from ..records.run_directory import RunDirectory
 from ..records.segment import Particles
 from ..system.archive import Simulated
@@ -48,6 +48,7 @@ def go_on(config: Config, directory: RunDirectory, progress: Progress, wish: Sto
             f"the run in {directory.root} ended before its first commit", cure="start it again with `qmml run`"
         )
     _refuse_changed(directory, database)
+    _refuse_incomplete(config, directory, database)
     checkpoint = read_checkpoint(directory.checkpoint(last.id), last.sha256)
     state = unpack(checkpoint.state, checkpoint.step)
     precision, base_id = config.ensemble.precision, database.models()[0].id
@@ -76,6 +77,21 @@ def go_on(config: Config, directory: RunDirectory, progress: Progress, wish: Sto
         "resume", f"from the commit at step {state.step} ({simulation.platform_name}){how}", {"exact": not inexact}
     )
     return run
+
+
+def _refuse_incomplete(config: Config, directory: RunDirectory, database: RunDatabase) -> None:
+    """Find what is missing, or leads out of the run, before anything is built that takes long."""
+    inside(directory.root, str(config.system.structure), f"{directory.config}, system.structure")
+    database.entries()
+    if not database.models():
+        raise RunDirectoryError(f"{directory.database} names no model", cure="restore it from a copy of the run")
+    if directory.labels.exists():
+        check_labels(directory.labels)
+    elif database.labels():
+        raise RunDirectoryError(
+            f"{directory.labels} is missing, with the labels that the run has learned from",
+            cure="restore it from a copy of the run directory",
+        )
 
 
 def _refuse_changed(directory: RunDirectory, database: RunDatabase) -> None:

@@ -24,6 +24,7 @@ from ..errors import RunDirectoryError
 from .database import RunDatabase
 from .durable import sha256_of
 from .frames import Frames, concatenate
+from .limits import inside
 from .segment import Particles, read_particles, read_segment
 
 FOLDERS = ("segments", "models", "checkpoints")
@@ -84,7 +85,7 @@ class RunDirectory:
 
     def model(self, model_id: str) -> Path:
         """Weights file of a model; its card stands beside it as .json."""
-        return self.models / f"{model_id}.safetensors"
+        return inside(self.root, f"models/{model_id}.safetensors", "run.db, models")
 
     def whole_model(self, model_id: str) -> Path:
         """Weights file of a model, after making sure that it is what its name says.
@@ -102,7 +103,7 @@ class RunDirectory:
 
     def checkpoint(self, number: int) -> Path:
         """Folder of checkpoint ``number``."""
-        return self.root / "checkpoints" / f"{number:06d}"
+        return inside(self.root, f"checkpoints/{number:06d}", "run.db, checkpoints")
 
     def create(self) -> None:
         """Make the folders of a new run. What a run left that ended before its first commit is removed first.

@@ -131,7 +131,8 @@ def test_a_finished_series_is_not_run_again(series, capsys: pytest.CaptureFixtur
 def test_an_interrupted_round_is_resumed(series, small, tmp_path: Path, talkative: None) -> None:
     """Killed before the first commit, stopped in the middle, resumed: the same round as without all that."""
     folder = tmp_path / "round-02"
-    folder.mkdir()
+    # What a kill leaves while a run minimises.
+    RunDirectory(folder).create()
     RunDatabase(folder / "run.db", create=True).close()
     assert standing(folder) is Standing.TO_DO
     config, base, origin = again(series.out / "round-01", LABELS)
