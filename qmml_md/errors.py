@@ -78,7 +78,7 @@ class BadLabel(LabelError):
         label: what was computed, as ``reference.label.Label``; None where that is not at hand.
     """
 
-    def __init__(self, what: str, *, key: str, reason: str, label: object = None, cure: str = "") -> None:
+    def __init__(self, what: str, *, key: str = "", reason: str = "", label: object = None, cure: str = "") -> None:
         super().__init__(what, cure=cure)
         self.key = key
         self.reason = reason
