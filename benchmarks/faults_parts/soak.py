@@ -19,6 +19,8 @@ from zygote import Row
 
 #: Steps and updates in the full form and in the quick one.
 SIZE = ((100_000, 100), (1_000, 4))
+#: What the system says of memory, and what it is called here. Pages of files come and go as the system likes.
+MEMORY = {"Rss": "rss", "Pss": "pss", "Anonymous": "anonymous"}
 
 
 def figures(*, quick: bool) -> list[Figure]:
@@ -37,12 +39,13 @@ def judge(found: Row, *, quick: bool) -> list[Figure]:
     """What the samples of a run say.
 
     Args:
-        found: ``step``, ``rss``, ``pss`` (bytes) and ``descriptors`` at each look; ``md_s``, times of single steps, s.
+        found: ``step``, ``rss``, ``pss``, ``anonymous`` (bytes) and ``descriptors`` at each look; ``md_s``, times of
+            single steps, s.
         quick: too short for a verdict.
     """
     steps = np.array(found["step"], dtype=np.float64)
     late = steps >= 0.1 * found["steps"]
-    growth = {name: _growth(steps[late], np.array(found[name], dtype=np.float64)[late]) for name in ("rss", "pss")}
+    growth = {name: _growth(steps[late], np.array(found[name], dtype=np.float64)[late]) for name in MEMORY.values()}
     opened = np.array(found["descriptors"])[late]
     tenth = len(found["md_s"]) // 10
     # Lower quartiles: a neighbour who takes the core for a moment is not the run slowing down.
@@ -65,6 +68,7 @@ def judge(found: Row, *, quick: bool) -> list[Figure]:
             goal="≤ 1", met=met(growth["rss"] <= 1.0),
         ),
         Figure(id="F7.pss", what="the same of what is its own share", value=growth["pss"], unit="%"),
+        Figure(id="F7.anonymous", what="the same without pages of files", value=growth["anonymous"], unit="%"),
         Figure(
             id="F7.descriptors", what="more open descriptors at the end", value=more, unit="", goal="0",
             met=met(more <= 0),
@@ -111,7 +115,7 @@ def run(folder: Path, out: Path, steps: int, updates: int) -> None:
 
     torch.set_num_threads(1)
     scene.lay_out(folder)
-    samples: Row = {"step": [], "rss": [], "pss": [], "descriptors": []}
+    samples: Row = {name: [] for name in ("step", "descriptors", *MEMORY.values())}
     times: list[float] = []
     real = Simulation.step
 
@@ -143,8 +147,8 @@ def _sample(samples: Row, step: int) -> None:
     rollup = Path("/proc/self/smaps_rollup").read_text().splitlines()
     values = {line.split(":")[0]: 1024 * int(line.split()[1]) for line in rollup[1:]}
     samples["step"].append(step)
-    samples["rss"].append(values["Rss"])
-    samples["pss"].append(values["Pss"])
+    for said, name in MEMORY.items():
+        samples[name].append(values[said])
     samples["descriptors"].append(len(os.listdir("/proc/self/fd")))
 
 
