@@ -16,6 +16,7 @@ from ..errors import ConfigError
 from ..records.database import Commit
 from ..records.run_directory import RunDirectory
 from ..records.seal import unsealed
+from ..records.verify import refuse_changed
 from ..units import PS_PER_FS
 
 if TYPE_CHECKING:
@@ -78,14 +79,22 @@ def show_checks(checks: "Sequence[Check]", out: Console) -> None:
 
 
 def audit_and_report(run: RunDirectory, out: Console, wishes: Wishes | None = None) -> "AuditResult":
-    """Audit, write the report, print the summary, and book the time in the run's database."""
+    """Audit, write the report, print the summary, and book the time in the run's database.
+
+    Raises:
+        RunDirectoryError: this is no run, or what it began with was changed since.
+    """
     from ..analysis.audit import audit
     from ..analysis.report.page import write_report
 
     wishes = wishes or Wishes()
     began = time.perf_counter()
     # Told before the seal is broken: what is no run has none.
-    run.open_database().close()
+    database = run.open_database()
+    try:
+        refuse_changed(run, database)
+    finally:
+        database.close()
     with unsealed(run):
         with counting("audit: frames") as progress:
             result = audit(

@@ -10,6 +10,7 @@ from rich.console import Console
 from ..config_file import load_config
 from ..console import ConsoleProgress
 from ..engine.progress import Progress
+from ..engine.signals import ignoring_commits
 from ..errors import ConfigError, RunDirectoryError
 from ..records.run_directory import RunDirectory
 from ..records.seal import unsealed
@@ -159,10 +160,11 @@ def export_run(path: Path, file: Path) -> None:
 
 def _carry_on(folder: Path, work: Callable[[Progress], RunDirectory]) -> int:
     out = Console()
-    with ConsoleProgress(folder / "run.log") as progress:
-        run = work(progress)
-    if not is_finished(run):
-        out.print(f"stopped before the last step; what is committed is whole. `qmml resume {run.root}` continues")
-        return STOPPED
-    audit_and_report(run, out)
+    with ignoring_commits():
+        with ConsoleProgress(folder / "run.log") as progress:
+            run = work(progress)
+        if not is_finished(run):
+            out.print(f"stopped before the last step; what is committed is whole. `qmml resume {run.root}` continues")
+            return STOPPED
+        audit_and_report(run, out)
     return 0

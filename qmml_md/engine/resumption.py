@@ -9,10 +9,10 @@ from ..ensemble.potential import potential_of
 from ..ensemble.weights import load
 from ..errors import RunDirectoryError
 from ..records.database import RunDatabase
-from ..records.durable import sha256_of
 from ..records.limits import check_labels, inside, sound
 from ..records.run_directory import RunDirectory
 from ..records.segment import Particles
+from ..records.verify import refuse_changed
 from ..system.archive import Simulated
 from .checkpoint import Checkpoint, read_checkpoint
 from .inputs import read_inner, read_simulated
@@ -47,7 +47,7 @@ def go_on(config: Config, directory: RunDirectory, progress: Progress, wish: Sto
         raise RunDirectoryError(
             f"the run in {directory.root} ended before its first commit", cure="start it again with `qmml run`"
         )
-    _refuse_changed(directory, database)
+    refuse_changed(directory, database)
     _refuse_incomplete(config, directory, database)
     checkpoint = read_checkpoint(directory.checkpoint(last.id), last.sha256)
     state = unpack(checkpoint.state, checkpoint.step)
@@ -92,19 +92,6 @@ def _refuse_incomplete(config: Config, directory: RunDirectory, database: RunDat
             f"{directory.labels} is missing, with the labels that the run has learned from",
             cure="restore it from a copy of the run directory",
         )
-
-
-def _refuse_changed(directory: RunDirectory, database: RunDatabase) -> None:
-    """What was written once at the beginning must be what it was: another input is another run."""
-    told = database.meta("files") or {}
-    for name, digest in told.items():
-        path = directory.root / name
-        if not path.is_file() or sha256_of(path) != digest:
-            state = "not what the run began with" if path.exists() else "missing"
-            raise RunDirectoryError(
-                f"{path} is {state}",
-                cure="restore it from a copy; to go on with other settings use `qmml run --from RUN@STEP CONFIG`",
-            )
 
 
 def _stand(

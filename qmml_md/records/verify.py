@@ -69,6 +69,25 @@ def resumable_from(run: RunDirectory) -> int | None:
         database.close()
 
 
+def refuse_changed(run: RunDirectory, database: RunDatabase) -> None:
+    """Make sure that what was written once at the beginning is what it was: another input is another run.
+
+    Args:
+        run: its folder.
+        database: of the run, open.
+
+    Raises:
+        RunDirectoryError: the configuration, the structure or the system is missing or was changed.
+    """
+    for name, digest in (database.meta("files") or {}).items():
+        path = inside(run.root, name, "run.db, files")
+        if not path.is_file() or sha256_of(path) != digest:
+            raise RunDirectoryError(
+                f"{path} is {'not what the run began with' if path.exists() else 'missing'}",
+                cure="restore it from a copy; to go on with other settings use `qmml run --from RUN@STEP CONFIG`",
+            )
+
+
 def _sealed(run: RunDirectory) -> Group:
     """Files that the seal vouches for. It is read before the database is opened, which may touch its file."""
     try:

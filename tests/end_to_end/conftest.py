@@ -35,7 +35,8 @@ def configuration(**changes: dict) -> Config:
             "labels_per_trigger": 1,
             "adapt_interval": False,
         },
-        "reference": {"method": "hf", "basis": "sto-3g", "density_fit": False, "max_labels": 1},
+        # A process for labels starts in seconds; the tests of it ask for one.
+        "reference": {"method": "hf", "basis": "sto-3g", "density_fit": False, "max_labels": 1, "isolate": False},
         # A random network cannot reach ANI's tolerance on another level of theory; these let it learn something.
         "learning": {
             "max_epochs": 200,

@@ -75,6 +75,16 @@ def test_a_flipped_bit_of_any_file_is_found_and_named(
         shutil.rmtree(copy)
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "structure.pdb"])
+def test_an_audit_refuses_another_input(run: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """With another time step or structure it would judge another run."""
+    seal = (run / "seal.json").read_bytes()
+    (run / name).write_text((run / name).read_text() + "\n")
+    assert main(["audit", str(run)]) == 2
+    assert f"{name} is not what the run began with" in " ".join(capsys.readouterr().err.split())
+    assert (run / "seal.json").read_bytes() == seal
+
+
 def test_a_flipped_bit_of_the_seal_is_found(run: Path) -> None:
     flip(run / "seal.json", np.random.default_rng(6))
     assert main(["check", str(run)]) == 1
