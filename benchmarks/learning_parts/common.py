@@ -88,9 +88,13 @@ def base_anchors() -> tuple[Anchor, ...]:
     return tuple(anchor(c) for c in anchor_set(base().card))
 
 
-@lru_cache(maxsize=8)
 def read(path: Path, temperature_K: float | None = None) -> Series:
-    """A series from a file, with unlabelled frames made for it."""
+    """A series from a file, with unlabelled frames made for it; once for all that ask."""
+    return _read(path, temperature_K)
+
+
+@lru_cache(maxsize=8)
+def _read(path: Path, temperature_K: float | None) -> Series:
     frames = ase.io.read(path, ":")
     labels = [_label(atoms, f"{path.stem}/{i}") for i, atoms in enumerate(frames)]
     wanted = temperature_K or TEMPERATURES.get(path, 400.0)
