@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from program import Watch
 
 #: Random instants for each variant, and boundaries and torn writes of others than the plain one, in the full form.
-INSTANTS = {"plain": 105, "rewind": 25, "ramp": 25, "apart": 20}
+INSTANTS = {"plain": 150, "rewind": 35, "ramp": 35, "apart": 25}
 SOME_BOUNDARIES = {"rewind": 10, "ramp": 10, "apart": 20}
 TORN = 40
 #: Every so many of the random ones are killed again while they resume.

@@ -33,8 +33,10 @@ FINE = DATA / "ethanol_300K_fine_wb97x_631gd.extxyz"
 TEMPERATURES = {ETHANOL: 450.0, WATER: 350.0, FINE: 300.0}
 #: What is labelled lies in this first part of a series, 40 frames of the waters; the rest is looked at last.
 FIRST_PART, WATER_FIRST = 5 / 8, 40
-#: Unlabelled frames of our own, and steps of 0.5 fs between them.
+#: Unlabelled frames of our own, and steps of 0.5 fs between them. Those of our own series are kept in a folder, a file
+#: of positions in Å, shape (FRAMES, N, 3), for each: ``python common.py`` makes them in minutes.
 FRAMES, SPACING = 60, 40
+KEPT = Path(__file__).parent / "unlabelled"
 
 LEVEL = LevelOfTheory(
     program="pyscf", method="wb97x", basis="6-31g*", cartesian=True, density_fit=True, grid_level=3, grid_response=False
@@ -106,8 +108,16 @@ def _read(path: Path, temperature_K: float | None) -> Series:
         labels=labels,
         images=[make_image(base(), label) for label in labels],
         time_fs=np.array([float(atoms.info.get("time_fs", i)) for i, atoms in enumerate(frames)]),
-        unlabelled=[as_cluster(atoms) for atoms in dynamics(frames[0], wanted)],
+        unlabelled=[as_cluster(atoms) for atoms in _unlabelled(path, frames[0], wanted)],
     )
+
+
+def _unlabelled(path: Path, start: Atoms, temperature_K: float) -> list[Atoms]:
+    """Frames of our own, as they are kept or made now."""
+    kept = KEPT / f"{path.stem}.npy"
+    if TEMPERATURES.get(path) != temperature_K or not kept.exists():
+        return dynamics(start, temperature_K)
+    return [Atoms(start.numbers, each) for each in np.load(kept, allow_pickle=False)]
 
 
 def as_cluster(atoms: Atoms) -> Cluster:
@@ -234,3 +244,15 @@ def energy_mae(model: AniEnsemble, series: Series, frames: Sequence[int]) -> flo
 def spread(count: int, frames: int) -> list[int]:
     """So many frames of the first ones, evenly in time."""
     return np.unique(np.round(np.linspace(0, frames - 1, min(count, frames))).astype(int)).tolist()
+
+
+def keep() -> None:
+    """Make the unlabelled frames of our own series anew."""
+    KEPT.mkdir(exist_ok=True)
+    for path, temperature_K in TEMPERATURES.items():
+        made = dynamics(ase.io.read(path, 0), temperature_K)
+        np.save(KEPT / f"{path.stem}.npy", np.array([atoms.positions for atoms in made]), allow_pickle=False)
+
+
+if __name__ == "__main__":
+    keep()

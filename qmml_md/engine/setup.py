@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,7 +112,8 @@ def begin(
         run.begin()
     except BaseException:
         # Nothing is committed yet: leave nothing half-written behind.
-        shutil.rmtree(directory.root, ignore_errors=True)
+        with suppress(OSError):
+            directory.remove()
         raise
     return run
 

@@ -52,7 +52,12 @@ class RunDatabase:
         self._root = path.parent
         try:
             self._connection = sqlite3.connect(path, isolation_level=None, timeout=30.0)
-            self._prepare(path, create=create)
+            try:
+                self._prepare(path, create=create)
+            except BaseException:
+                # Whoever is told may remove the file; a connection that outlives it would touch what takes its place.
+                self._connection.close()
+                raise
         except sqlite3.DatabaseError as error:
             raise RunDirectoryError(
                 f"{path} cannot be used as the database of a run: {error}",

@@ -166,6 +166,12 @@ class RunDirectory:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         self.born()
 
+    def remove(self) -> None:
+        """Remove a run that has nothing worth keeping; killed while it goes, it can still be begun anew."""
+        self.clear()
+        self.lock.unlink(missing_ok=True)
+        self.root.rmdir()
+
     def open_database(self) -> RunDatabase:
         """Open the database of an existing run.
 

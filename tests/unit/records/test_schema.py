@@ -8,6 +8,7 @@ import pytest
 from qmml_md.errors import RunDirectoryError
 from qmml_md.records import schema
 from qmml_md.records.database import RunDatabase
+from qmml_md.records.run_directory import RunDirectory
 
 #: As the program wrote it before: no hash of a checkpoint, no digests.
 OLD = schema.SCHEMA.replace(",\n    sha256 TEXT NOT NULL DEFAULT '', model TEXT NOT NULL DEFAULT ''", "")
@@ -76,3 +77,57 @@ def test_a_view_in_place_of_a_table_is_refused(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(RunDirectoryError, match="timings"):
         RunDatabase(path)
+
+
+@pytest.mark.parametrize("missing", ["meta", "version"])
+def test_a_database_that_is_refused_is_let_go(tmp_path: Path, missing: str) -> None:
+    """A connection that outlived a run begun anew would remove the write-ahead log of the run in its place."""
+    path = tmp_path / "run.db"
+    RunDatabase(path, create=True).close()
+    connection = sqlite3.connect(path)
+    connection.execute("DROP TABLE meta" if missing == "meta" else "DELETE FROM meta WHERE key='schema_version'")
+    connection.commit()
+    connection.close()
+    with pytest.raises(RunDirectoryError, match="no database of a run") as kept:
+        RunDatabase(path)
+    # Only who has the file alone can take it out of the mode with such a log; what was raised keeps its frames alive.
+    alone = sqlite3.connect(path, timeout=0.0)
+    assert alone.execute("PRAGMA journal_mode=DELETE").fetchone() == ("delete",)
+    alone.close()
+    assert kept.traceback
+    # Sabotaged: with another connection there it stays.
+    alone = sqlite3.connect(path, timeout=0.0)
+    alone.execute("PRAGMA journal_mode=WAL").fetchone()
+    other = sqlite3.connect(path)
+    other.execute("SELECT * FROM sqlite_master").fetchall()
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        alone.execute("PRAGMA journal_mode=DELETE")
+    other.close()
+    alone.close()
+
+
+@pytest.mark.parametrize("removals", range(3))
+def test_a_run_that_goes_is_until_the_end_one_that_may_be_begun_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removals: int
+) -> None:
+    """Killed after any number of removals: of the files but the lock, the last is the one that says so."""
+    run = RunDirectory(tmp_path / "run")
+    run.create()
+    RunDatabase(run.database, create=True).close()
+    run.config.touch()
+    real, done = Path.unlink, []
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        if len(done) == removals:
+            raise KeyboardInterrupt
+        done.append(path)
+        real(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    with pytest.raises(KeyboardInterrupt):
+        run.remove()
+    run.refuse_used()
+    monkeypatch.undo()
+    run.create()
+    run.remove()
+    assert not run.root.exists()
