@@ -94,7 +94,7 @@ def test_a_run_that_is_killed_between_two_labels_is_the_same_run(
     out = tmp_path / "run"
     config = tmp_path / "config.yaml"
     config.write_text(dump_config(several(small)))
-    done = subprocess.run([sys.executable, "-c", KILLED, str(config), str(out), str(number)], check=False)
+    done = subprocess.run([sys.executable, "-P", "-c", KILLED, str(config), str(out), str(number)], check=False)
     assert done.returncode == -signal.SIGKILL
     run = RunDirectory(out)
     before = {label.key: label.wall_time for label in LabelStore(run.labels).all()}

@@ -179,7 +179,7 @@ def test_damaged_database_has_a_cure(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", ENTRY, "status", str(tmp_path)]
+    command = [sys.executable, "-P", "-c", ENTRY, "status", str(tmp_path)]
     plain = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
     assert plain.returncode == 2
     assert "Traceback" not in plain.stderr

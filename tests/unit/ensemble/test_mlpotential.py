@@ -119,5 +119,5 @@ def test_wrong_arguments_are_named(peptide: tuple[app.Topology, np.ndarray]) -> 
 @pytest.mark.parametrize("first", ["qmml_md.ensemble.mlpotential", "openmmml"])
 def test_importing_it_first_or_last_loads_no_torch(first: str) -> None:
     code = f"import {first}, openmmml, qmml_md.ensemble.mlpotential, sys; print('torch' in sys.modules)"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    found = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=120)
     assert found.stdout.strip() == "False", found.stderr

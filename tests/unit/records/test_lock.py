@@ -18,7 +18,7 @@ HOLD += "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(6
 @pytest.fixture
 def other(tmp_path: Path):
     """Another process that has the lock."""
-    process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path / "run.lock")], stdout=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-P", "-c", HOLD, str(tmp_path / "run.lock")], stdout=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline() == b"held\n"
     yield process

@@ -238,7 +238,7 @@ def test_the_process_ends_with_a_run_that_is_killed(tmp_path: Path) -> None:
         "water = lone_cluster(np.array([8, 1, 1]), np.array([[0, 0, 0], [0, 0.76, -0.6], [0, -0.76, -0.6]]))\n"
         "IsolatedReference(config.Reference(method='hf', basis='sto-3g'), 1, command=command).label(water)\n"
     )
-    run = subprocess.Popen([sys.executable, "-c", script])
+    run = subprocess.Popen([sys.executable, "-P", "-c", script])
     until = time.monotonic() + 60.0
     while not (tmp_path / "seen").exists() and time.monotonic() < until:
         time.sleep(0.1)
