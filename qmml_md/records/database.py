@@ -55,7 +55,7 @@ class RunDatabase:
             try:
                 self._prepare(path, create=create)
             except BaseException:
-                # Whoever is told may remove the file; a connection that outlives it would touch what takes its place.
+                # Whoever is told may remove the file; no connection should outlive it.
                 self._connection.close()
                 raise
         except sqlite3.DatabaseError as error:

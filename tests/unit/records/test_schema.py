@@ -81,7 +81,7 @@ def test_a_view_in_place_of_a_table_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("missing", ["meta", "version"])
 def test_a_database_that_is_refused_is_let_go(tmp_path: Path, missing: str) -> None:
-    """A connection that outlived a run begun anew would remove the write-ahead log of the run in its place."""
+    """Not when the garbage collector comes by: whoever is told may remove the file."""
     path = tmp_path / "run.db"
     RunDatabase(path, create=True).close()
     connection = sqlite3.connect(path)

@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pyscf
 import pytest
+from pydantic import ValidationError
 from pyscf.data import nist
 
 from qmml_md import config, units
@@ -109,6 +110,11 @@ def test_element_that_the_basis_lacks_is_named(make_cluster: Make) -> None:
 def test_unknown_method_is_refused_at_once(method: str) -> None:
     with pytest.raises(ConfigError, match=r"reference\.method"):
         PyscfReference(config.Reference(method=method), 1)
+
+
+def test_a_blank_method_is_refused_before_that() -> None:
+    with pytest.raises(ValidationError, match="method"):
+        config.Reference(method="")
 
 
 def test_unknown_basis_is_refused_at_once() -> None:

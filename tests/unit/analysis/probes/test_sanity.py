@@ -219,5 +219,6 @@ def test_650_atoms_cost_a_fraction_of_all_their_distances():
         for image in images:
             np.linalg.norm(image[:, None] - image[None], axis=-1)
         pairs.append(time.perf_counter() - start)
-    assert min(spent) < 0.1 * min(pairs)
+    # A millisecond a frame where all pairs take 27 ms, as measured.
+    assert min(spent) < 0.0375 * min(pairs)
     assert sanity.part().checks[1].status == Status.PASS
