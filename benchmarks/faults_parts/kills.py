@@ -44,6 +44,10 @@ class Point:
     shares: tuple[float, ...] = ()
 
 
+#: Killed before its first commit, begun anew, and done before the second instant comes.
+FASTER = Point(variant="plain", shares=(0.05, 50.0))
+
+
 def lose(point: Point, whole: "Whole", files: Path, folder: Path) -> Row:
     """Kill a run, look at what it left, and go on until it is done; what came of it."""
     import lives
@@ -54,15 +58,20 @@ def lose(point: Point, whole: "Whole", files: Path, folder: Path) -> Row:
     out, config = folder / "run", program.write_config(point.variant, files)
     for share in point.shares or (None,):
         ended = _struck(row, config, watch, point, share, whole, folder)
-        if ended.signal != signal.SIGKILL:
-            break
-        row["kills"] += 1
-        row["orphans"] += lives.orphans()
+        killed = ended.signal == signal.SIGKILL and not ended.hung
+        row["kills"] += killed
+        row["orphans"] += lives.orphans() if killed else 0
+        # Also at one that was faster than its twin and ended before the instant: it is finished, not to be begun anew.
         lives.look(row, out, watch, folder)
+        if not killed:
+            break
     calls = calls_in(folder / "calls")
     row["call"] = f"{calls[-1].name} {calls[-1].path.removeprefix(str(out))} {calls[-1].size}" if calls else ""
+    if not killed and ended.code != 0:
+        told = {"how": ended.how, "output": ended.output[-1500:]}
+        return {**row, **told, "resumed": False, "equal": False, "differs": ["not gone on with"]}
     if not row["kills"]:
-        return {**row, "how": ended.how, "output": ended.output[-1500:]}
+        return row
     return lives.go_on(row, config, whole, out, folder)
 
 
@@ -96,7 +105,7 @@ def points(wholes: "dict[str, Whole]", *, quick: bool) -> list[Point]:
     if quick:
         found = [_at("plain", Act.KILL_BEFORE, nth) for nth in _spread(plain, 14)]
         found += [_at("plain", Act.KILL_WITHIN, nth) for nth in _spread(plain, 4)]
-        return found + [Point(variant="plain", shares=_shares(rng, k)) for k in range(7)]
+        return [*found, *(Point(variant="plain", shares=_shares(rng, k)) for k in range(7)), FASTER]
     every = int(os.environ.get(EVERY, "1"))
     found = [_at("plain", Act.KILL_BEFORE, nth) for nth in range(1, plain + 1, every)]
     writes = [n for n, call in enumerate(wholes["plain"].calls, start=1) if _tears(call)]
@@ -105,7 +114,7 @@ def points(wholes: "dict[str, Whole]", *, quick: bool) -> list[Point]:
         found += [_at(variant, Act.KILL_BEFORE, nth) for nth in _spread(len(wholes[variant].calls), count)]
     for variant, count in INSTANTS.items():
         found += [Point(variant=variant, shares=_shares(rng, k)) for k in range(count)]
-    return found
+    return [*found, FASTER]
 
 
 def _tears(call: Call) -> bool:
@@ -141,7 +150,7 @@ def measure(folder: Path, *, quick: bool) -> Row:
     noticed = pool([partial(each, wholes["plain"], folder) for each in (_another_run, _a_flipped_bit)], apart)
     for point, row in zip(chosen, rows, strict=True):
         row["kind"] = "instant" if point.fault is None else point.fault.act.name
-        row["nth"] = 0 if point.fault is None else point.fault.nth
+        row["where"] = f"at {point.shares}" if point.fault is None else f"{point.fault.nth}"
     return {
         "rows": rows,
         "noticed": sum(bool(row.get("noticed")) for row in noticed),
@@ -182,7 +191,7 @@ def figures(*, quick: bool) -> list[Figure]:
     """F1 and F2."""
     found = in_zygote("kills", quick=quick)
     broken = [row for row in found["rows"] if "broken" in row]
-    rows = [row for row in found["rows"] if row.get("kills")]
+    rows = [row for row in found["rows"] if "resumed" in row]
     _tell(found, rows, broken)
     instants = sum(row["kills"] for row in rows if row["kind"] == "instant")
     kills = sum(row["kills"] for row in rows)
@@ -223,7 +232,7 @@ def _tell(found: Row, rows: list[Row], broken: list[Row]) -> None:
         say(f"F1: two uninterrupted runs differ in {', '.join(found['twin'])}")
     bad = [r for r in rows if not (r["resumed"] and r["equal"]) or r["damage"] or r["twice"] or r["orphans"]]
     for row in bad[:SHOWN]:
-        where = f"{row['variant']} {row['kind']} {row['nth']} ({row['call']})"
+        where = f"{row['variant']} {row['kind']} {row['where']} ({row['call']})"
         say(f"F1 {where}: committed {row['committed']}, {row['how']}")
         for name in ("damage", "differs", "twice", "orphans", "extra", "missing", "output"):
             if row.get(name):
