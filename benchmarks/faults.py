@@ -1,4 +1,4 @@
-"""Faults: a run that is killed, whose disk, components or input fail, and that goes on for long (F1 … F7).
+"""Faults: a run that is killed, whose disk, components or input fail, and that goes on for long (F1 … F8).
 
 ``python benchmarks/faults.py --json faults.json`` measures everything (about an hour on two cores); ``--only F1 F3``
 chooses, and then the file keeps what it held of the others; ``--quick`` is the small form that the tests run. The file
@@ -11,6 +11,7 @@ is written after each part, so that an interrupted measurement is not lost.
 - F5: input that is wrong
 - F6: input that is hostile
 - F7: a long run with a hundred changes of model
+- F8: kills on other platforms than Reference: CPU, and CUDA where it is
 """
 
 import json
@@ -31,13 +32,14 @@ PARTS = {
     "F5": "inputs",
     "F6": "hostile",
     "F7": "soak",
+    "F8": "platforms",
 }
 
 
 def main() -> None:
     """Measure, print, write."""
     options = parser(str(__doc__).splitlines()[0])
-    options.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="F", help="F1 … F7")
+    options.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="F", help="F1 … F8")
     options.add_argument("--every", type=int, default=1, metavar="N", help="F1, F2: one boundary in N (1: all of them)")
     chosen = options.parse_args()
     os.environ["QMML_FAULTS_EVERY"] = str(chosen.every)

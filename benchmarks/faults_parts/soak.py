@@ -19,6 +19,7 @@ from zygote import Row
 
 #: Steps and updates in the full form and in the quick one.
 SIZE = ((100_000, 100), (1_000, 4))
+EQUILIBRATION = 100
 #: What the system says of memory, and what it is called here. Pages of files come and go as the system likes.
 MEMORY = {"Rss": "rss", "Pss": "pss", "Anonymous": "anonymous"}
 
@@ -91,7 +92,7 @@ def settings(steps: int, updates: int) -> dict[str, Row]:
     """A label and an update at every look, whatever they are worth; small updates, so that the waters stay waters."""
     every = steps // updates
     return {
-        "dynamics": {"steps": steps, "integrator": "langevin", "equilibration_steps": 100},
+        "dynamics": {"steps": steps, "integrator": "langevin", "equilibration_steps": EQUILIBRATION},
         "region": {
             "check_every_steps": every, "enter_eV_per_A": 1e-4, "stay_eV_per_A": 1e-4, "labels_per_trigger": 1,
         },
@@ -116,13 +117,16 @@ def run(folder: Path, out: Path, steps: int, updates: int) -> None:
     torch.set_num_threads(1)
     scene.lay_out(folder)
     samples: Row = {name: [] for name in ("step", "descriptors", *MEMORY.values())}
-    times: list[float] = []
+    # A list would grow, by more than the run does.
+    times, taken = np.full(steps + EQUILIBRATION, np.nan), 0
     real = Simulation.step
 
     def step(self: Simulation) -> None:
+        nonlocal taken
         began = time.perf_counter()
         real(self)
-        times.append(time.perf_counter() - began)
+        times[taken] = time.perf_counter() - began
+        taken += 1
 
     Simulation.step = step  # type: ignore[method-assign]
 
@@ -140,7 +144,8 @@ def run(folder: Path, out: Path, steps: int, updates: int) -> None:
             print(event.step, event.kind, event.message, file=sys.stderr)
     database.close()
     # Equilibration comes before step 0.
-    out.write_text(json.dumps({**samples, "steps": steps, "updates": accepted, "md_s": times[-steps:]}))
+    found = {**samples, "steps": steps, "updates": accepted, "md_s": times[taken - steps : taken].tolist()}
+    out.write_text(json.dumps(found))
 
 
 def _sample(samples: Row, step: int) -> None:

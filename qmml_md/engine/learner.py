@@ -29,6 +29,7 @@ from ..region.cluster import Cluster
 from ..system.molecules import Floats, Molecules
 from .journal import Timings
 from .labelling import Labelling
+from .memory import give_back
 from .shadow import Shadows
 
 
@@ -178,6 +179,7 @@ class Learner:
             verdict = judge(candidate, current, self.base, evidence, settings)
         if not verdict.accepted:
             self.shadows.keep(model_id, candidate, new=new)
+        give_back()
         return Update(
             ensemble=candidate,
             model_id=model_id,

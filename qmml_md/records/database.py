@@ -17,6 +17,9 @@ from .books import Account, Entry
 from .limits import check_tables, inside, object_of, sound
 from .rows import CheckpointRow, Event, LabelRow, ModelRow, Place, RegionRow, SegmentRow
 
+#: Pages of the file that a connection keeps: it appends, and would otherwise hold on to 2 MB of what it wrote.
+CACHE_KIB = 256
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
@@ -67,13 +70,17 @@ class RunDatabase:
     def _prepare(self, path: Path, *, create: bool) -> None:
         if create:
             self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=FULL")
+            self._settle()
             self._connection.executescript("BEGIN;" + schema.SCHEMA + "COMMIT;")
             self.commit(Commit(meta={"schema_version": schema.VERSION, "run_id": schema.new_run_id()}))
             return
         check_tables(self._connection, path)
         schema.migrate(self._connection, path)
+        self._settle()
+
+    def _settle(self) -> None:
         self._connection.execute("PRAGMA synchronous=FULL")
+        self._connection.execute(f"PRAGMA cache_size={-CACHE_KIB}")
 
     def close(self) -> None:
         """Release the file."""

@@ -70,14 +70,15 @@ def test_regions_quick(tmp_path: Path) -> None:
 
 def test_faults_quick(tmp_path: Path) -> None:
     figures = by_id(quick("faults", tmp_path))
-    assert {name.partition(".")[0] for name in figures} == {f"F{k}" for k in range(1, 8)}
+    assert {name.partition(".")[0] for name in figures} == {f"F{k}" for k in range(1, 9)}
     # What is counted per fault must hold however few there are.
     for name in (
         "F1.resumed", "F1.corrupt", "F1.paid_twice", "F1.lost", "F1.orphans", "F1.sabotage", "F2.equal", "F3.named",
         "F3.whole", "F3.equal", "F3.flips_found", "F4.silent", "F4.hangs", "F4.ledger", "F5.tracebacks", "F5.partial",
-        "F6.executed",
+        "F6.executed", "F8.CPU.pythonforce.resumed", "F8.CPU.pythonforce.equal",
     ):  # fmt: skip
         assert figures[name]["met"] is True, figures[name]
     assert figures["F1.points"]["value"] >= 20
     assert figures["F3.injected"]["value"] >= 12
     assert figures["F7.updates"]["value"] >= 1
+    assert figures["F8.CPU.pythonforce.deterministic"]["value"] == 1.0
