@@ -47,6 +47,8 @@ def judge(found: Row, *, quick: bool) -> list[Figure]:
     steps = np.array(found["step"], dtype=np.float64)
     late = steps >= 0.1 * found["steps"]
     growth = {name: _growth(steps[late], np.array(found[name], dtype=np.float64)[late]) for name in MEMORY.values()}
+    slope = float(np.polyfit(steps[late], np.array(found["rss"], dtype=np.float64)[late], 1)[0])
+    each = 1e-6 * slope * found["steps"] / max(1, found["updates"])
     opened = np.array(found["descriptors"])[late]
     tenth = len(found["md_s"]) // 10
     # Lower quartiles: a neighbour who takes the core for a moment is not the run slowing down.
@@ -68,6 +70,7 @@ def judge(found: Row, *, quick: bool) -> list[Figure]:
             id="F7.memory", what="growth of resident memory over the last nine tenths", value=growth["rss"], unit="%",
             goal="≤ 1", met=met(growth["rss"] <= 1.0),
         ),
+        Figure(id="F7.each", what="the same for each change of model", value=each, unit="MB"),
         Figure(id="F7.pss", what="the same of what is its own share", value=growth["pss"], unit="%"),
         Figure(id="F7.anonymous", what="the same without pages of files", value=growth["anonymous"], unit="%"),
         Figure(
