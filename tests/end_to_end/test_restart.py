@@ -1,5 +1,6 @@
 """Restarting: commits on request, limits of time, another platform, and runs that never began."""
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -77,6 +78,8 @@ def in_child(work) -> int:
     """Exit status of a forked process that does some work."""
     child = os.fork()
     if child == 0:
+        # Contexts of its parent are not its to destroy: their threads are not in this process, and would be waited for.
+        gc.freeze()
         try:
             work()
         finally:
