@@ -188,18 +188,19 @@ def summary(prefix: str, spread: Spread) -> list[Finding]:
 
 def out_of_tolerance(errors: ForceErrors, tolerance: Audit) -> NDArray[np.bool_]:
     """Whether each evaluated frame exceeds a force tolerance, shape (f,); not a number exceeds."""
-    rmse = np.maximum(errors.rmse, _over_core(errors))
-    within = (rmse <= tolerance.force_rmse_eV_per_A) & (errors.largest <= tolerance.force_maxresid_eV_per_A)
+    within: NDArray[np.bool_] = np.all([series <= limit for _, series, limit, _ in _held(errors, tolerance)], axis=0)
     return errors.evaluated & ~within
 
 
-def _over_core(errors: ForceErrors) -> Floats:
-    """RMSE over the core of each frame, shape (f,); 0 where there is no core.
-
-    In a large system the solvent would dilute what is wrong where it matters.
-    """
-    core = errors.rmse_of["core"]
-    return np.where(np.isnan(core) & np.isfinite(errors.rmse), 0.0, core)
+def _held(errors: ForceErrors, tolerance: Audit) -> tuple[tuple[str, Floats, float, str], ...]:
+    """What is held to a tolerance in each frame: name of the check, series of shape (f,), limit, and words for it."""
+    core = np.where(np.isnan(errors.rmse_of["core"]) & np.isfinite(errors.rmse), 0.0, errors.rmse_of["core"])
+    return (
+        ("force_rmse", errors.rmse, tolerance.force_rmse_eV_per_A, "RMSE"),
+        # In a large system the solvent would dilute what is wrong where it matters.
+        ("force_rmse_core", core, tolerance.force_rmse_eV_per_A, "RMSE over the core"),
+        ("force_maxresid", errors.largest, tolerance.force_maxresid_eV_per_A, "largest component"),
+    )
 
 
 def force_part(steps: Ints, errors: ForceErrors, tolerance: Audit, advice: str = "") -> Part:
@@ -212,13 +213,8 @@ def force_part(steps: Ints, errors: ForceErrors, tolerance: Audit, advice: str =
         advice: what to do about frames out of tolerance; ends the first check that fails.
     """
     findings = [finding for name, spread in errors.spreads.items() for finding in summary(name, spread)]
-    rows = (
-        ("force_rmse", errors.rmse, tolerance.force_rmse_eV_per_A, "RMSE"),
-        ("force_rmse_core", _over_core(errors), tolerance.force_rmse_eV_per_A, "RMSE over the core"),
-        ("force_maxresid", errors.largest, tolerance.force_maxresid_eV_per_A, "largest component"),
-    )
     checks = []
-    for name, series, limit, what in rows:
+    for name, series, limit, what in _held(errors, tolerance):
         check = _check(name, steps, errors.evaluated, series, limit, what, advice)
         checks.append(check)
         advice = advice if check.status == "pass" else ""

@@ -108,9 +108,10 @@ def compiled(folder: Path) -> Path | None:
     return library if made.returncode == 0 else None
 
 
-def environment(library: Path | None) -> dict[str, str]:
-    """What the process that makes the runs is started with: one thread, no GPU, the benchmarks' path, the library."""
-    single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+def environment(library: Path | None, *, gpu: bool = False) -> dict[str, str]:
+    """What processes that make runs are started with: one thread, the benchmarks' path, the library, a GPU or none."""
+    single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OPENMM_CPU_THREADS": "1"}
+    single |= {} if gpu else {"CUDA_VISIBLE_DEVICES": ""}
     found = os.pathsep.join([str(SOURCE.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
     plain = {**os.environ, **single, "PYTHONPATH": found}
     if library is None:

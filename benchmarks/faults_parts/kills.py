@@ -137,6 +137,7 @@ def measure(folder: Path, *, quick: bool) -> Row:
     """Kill and resume everywhere."""
     import scene
     from lives import whole_run
+    from results import differing
 
     variants = ["plain"] if quick else list(scene.VARIANTS)
     wholes = {each: whole_run(each, folder, folder / f"whole-{each}") for each in variants}
@@ -156,7 +157,7 @@ def measure(folder: Path, *, quick: bool) -> Row:
         "noticed": sum(bool(row.get("noticed")) for row in noticed),
         "exact": VARIABLE in os.environ,
         "calls": len(wholes["plain"].calls),
-        "twin": sorted(k for k in twin.digest if twin.digest[k] != wholes["plain"].digest.get(k)),
+        "twin": differing(twin.digest, wholes["plain"].digest),
         "twin_calls": len(twin.calls),
     }
 

@@ -119,7 +119,7 @@ def go_on(row: Row, config: Path, whole: Whole, out: Path, folder: Path) -> Row:
         return {**row, "equal": False, "differs": ["not resumed"], "output": ended.output[-1500:]}
     run = RunDirectory(out)
     digest = results.results_digest(run)
-    row["differs"] = sorted(k for k in {*digest, *whole.digest} if digest.get(k) != whole.digest.get(k))
+    row["differs"] = results.differing(digest, whole.digest)
     row["equal"] = not row["differs"]
     row["extra"], row["missing"] = (
         sorted(results.files_of(run) - whole.files),

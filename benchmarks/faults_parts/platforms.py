@@ -13,9 +13,16 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import openmm
+import program
+import results
+import scene
+import torch
 from border import environment
 from figures import Figure
 from zygote import Row
+
+from qmml_md.engine.run import Run
+from qmml_md.records.run_directory import RunDirectory
 
 #: After these steps a run of 20 with a commit every 10 is killed.
 STEPS = (4, 9, 14, 17)
@@ -25,8 +32,6 @@ LIMIT_S = 600.0
 
 def figures(*, quick: bool) -> list[Figure]:
     """F8."""
-    import scene
-
     here = {openmm.Platform.getPlatform(k).getName() for k in range(openmm.Platform.getNumPlatforms())}
     places = [(name, force) for name in ("CPU", "CUDA") if name in here for force in _forces(quick=quick)]
     found: list[Figure] = []
@@ -56,8 +61,6 @@ def measure(name: str, force: str, folder: Path, steps: Iterable[int]) -> Row:
     Raises:
         RuntimeError: an uninterrupted run does not reach its end.
     """
-    import program
-
     config = program.write_config("plain", folder, ensemble={"platform": name, "force": force})
     digests = []
     for twin in ("one", "other"):
@@ -67,7 +70,7 @@ def measure(name: str, force: str, folder: Path, steps: Iterable[int]) -> Row:
             raise RuntimeError(f"F8: an uninterrupted run on {name} ({force}) ended so:\n{ended.stdout[-3000:]}")
         digests.append(_digest(out))
     return {
-        "differs": _differing(*digests),
+        "differs": results.differing(*digests),
         "points": [_killed_at(step, config, folder / f"killed{step}", digests[0]) for step in steps],
     }
 
@@ -79,29 +82,19 @@ def _killed_at(step: int, config: Path, out: Path, whole: dict[str, str]) -> Row
     if not (row["killed"] and row["resumed"]):
         print(f"F8 step {step}: {killed.stdout[-1000:]}{resumed.stdout[-1000:]}", file=sys.stderr)
         return {**row, "differs": ["not resumed"]}
-    return {**row, "differs": _differing(_digest(out), whole)}
-
-
-def _differing(one: dict[str, str], other: dict[str, str]) -> list[str]:
-    return sorted(k for k in {*one, *other} if one.get(k) != other.get(k))
+    return {**row, "differs": results.differing(_digest(out), whole)}
 
 
 def _digest(out: Path) -> dict[str, str]:
-    import results
-
-    from qmml_md.records.run_directory import RunDirectory
-
     return results.results_digest(RunDirectory(out))
 
 
 def _life(what: str, config: Path, out: Path, kill_after: int) -> subprocess.CompletedProcess[str]:
     """A process of its own, which may use a GPU."""
-    path = os.pathsep.join([str(Path(__file__).parent), environment(None)["PYTHONPATH"]])
-    single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OPENMM_CPU_THREADS": "1", "PYTHONPATH": path}
+    command = [sys.executable, __file__, what, str(config), str(out), str(kill_after)]
     return subprocess.run(
-        [sys.executable, "-P", __file__, what, str(config), str(out), str(kill_after)],
-        env={**os.environ, **single}, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        timeout=LIMIT_S,
+        command, env=environment(None, gpu=True), check=False, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, timeout=LIMIT_S,
     )  # fmt: skip
 
 
@@ -130,21 +123,14 @@ def _judged(name: str, force: str, found: Row) -> list[Figure]:
 
 def main(arguments: Iterable[str]) -> None:
     """One life of a run."""
-    import program
-    import torch
-
-    from qmml_md.engine.run import Run
-
     what, config, out, kill_after = arguments
     torch.set_num_threads(1)
-    real = Run.advance
 
-    def advance(run: Run) -> None:
-        real(run)
+    def kill(run: Run) -> None:
         if run.state.step == int(kill_after):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    Run.advance = advance  # type: ignore[method-assign]
+    program.after(Run, "advance", kill)
     program.remember_base_anchors()
     sys.exit(program.start(Path(config), Path(out)) if what == "start" else program.resume(Path(out)))
 

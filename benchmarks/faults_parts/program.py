@@ -88,7 +88,7 @@ class Watch:
     def begin(self) -> None:
         """In the process that is watched."""
         _before(Journal, "commit", self._commits)
-        _after(Run, "advance", self._steps)
+        after(Run, "advance", self._steps)
         _before(StoredReference, "compute", self._computes)
         _before(LabelStore, "put", self._keeps)
 
@@ -137,7 +137,8 @@ def _before(owner: type, name: str, tell: Callable[..., None]) -> None:
     setattr(owner, name, call)
 
 
-def _after(owner: type, name: str, tell: Callable[..., None]) -> None:
+def after(owner: type, name: str, tell: Callable[..., None]) -> None:
+    """From now on, tell of every call of a method when it is done."""
     real = getattr(owner, name)
 
     @functools.wraps(real)

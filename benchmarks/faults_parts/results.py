@@ -57,6 +57,11 @@ def results_digest(run: RunDirectory) -> dict[str, str]:
         database.close()
 
 
+def differing(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
+    """Kinds of results whose hashes two runs do not share, sorted."""
+    return sorted(kind for kind in {*one, *other} if one.get(kind) != other.get(kind))
+
+
 def damage(run: RunDirectory) -> list[str]:
     """What is not as its hash says, a line each: looked for without the program's own `qmml check`.
 

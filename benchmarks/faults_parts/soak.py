@@ -47,9 +47,10 @@ def judge(found: Row, *, quick: bool) -> list[Figure]:
     """
     steps = np.array(found["step"], dtype=np.float64)
     late = steps >= 0.1 * found["steps"]
-    growth = {name: _growth(steps[late], np.array(found[name], dtype=np.float64)[late]) for name in MEMORY.values()}
-    slope = float(np.polyfit(steps[late], np.array(found["rss"], dtype=np.float64)[late], 1)[0])
-    each = 1e-6 * slope * found["steps"] / max(1, found["updates"])
+    # A straight line through all samples; growth is in percent of where it begins.
+    lines = {name: np.polyfit(steps[late] - steps[late][0], np.array(found[name])[late], 1) for name in MEMORY.values()}
+    growth = {name: float(100.0 * slope * np.ptp(steps[late]) / start) for name, (slope, start) in lines.items()}
+    each = float(1e-6 * lines["rss"][0] * found["steps"] / max(1, found["updates"]))
     opened = np.array(found["descriptors"])[late]
     second, last = _pace(found)
     more = int(np.median(opened[-len(opened) // 4 :]) - np.median(opened[: max(1, len(opened) // 4)]))
@@ -99,12 +100,6 @@ def _pace(found: Row) -> tuple[float, float]:
     ]
     tenth = max(1, len(paces) // 10)
     return float(np.median(paces[tenth : 2 * tenth])), float(np.median(paces[-tenth:]))
-
-
-def _growth(steps: np.ndarray, amount: np.ndarray) -> float:
-    """Growth over a stretch by a straight line through all samples, in percent of where the line begins."""
-    slope, start = np.polyfit(steps - steps[0], amount, 1)
-    return float(100.0 * slope * (steps[-1] - steps[0]) / start)
 
 
 def settings(steps: int, updates: int) -> dict[str, Row]:
